@@ -1,0 +1,287 @@
+"""The vocabulary of the tape: instruments, trades as columns, price histograms, coverage.
+
+Invariant: a price or a quantity is an integer with a decimal exponent (`value = n * 10**-exp`), never a
+float, so that it comes back exactly as the exchange sent it.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from decimal import Decimal
+from typing import Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+INT64_MAX = int(np.iinfo(np.int64).max)
+# np.bincount adds in float64, which is exact for integers below this bound.
+FLOAT_EXACT = 2**53
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """What is traded and on which grid: `tick` is the price step, `lot` the quantity step."""
+
+    symbol: str
+    venue: str
+    base: str
+    quote: str
+    tick: Decimal
+    lot: Decimal
+    status: str = "TRADING"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeColumns:
+    """Aggregate trades as (n,) columns, one row an aggTrade.
+
+    Prices are `price_int * 10**-price_exp` of the quote asset, quantities `quantity_int * 10**-quantity_exp`
+    of the base asset. `time_ms` is the trade time T, UTC milliseconds. A row with quantity 0 is one that the
+    exchange marked invalid: it keeps its id and has no volume.
+    """
+
+    id: IntArray
+    time_ms: IntArray
+    price_int: IntArray
+    quantity_int: IntArray
+    first_id: IntArray
+    last_id: IntArray
+    buyer_is_maker: BoolArray
+    price_exp: int
+    quantity_exp: int
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @classmethod
+    def empty(cls) -> Self:
+        none = np.empty(0, np.int64)
+        return cls(none, none, none, none, none, none, np.empty(0, np.bool_), 0, 0)
+
+    @classmethod
+    def concat(cls, parts: Sequence["TradeColumns"]) -> "TradeColumns":
+        """The rows of all parts in the order given, at the finest exponents among them."""
+        parts = [part for part in parts if len(part)]
+        if not parts:
+            return cls.empty()
+        if len(parts) == 1:
+            return parts[0]
+        price_exp = max(part.price_exp for part in parts)
+        quantity_exp = max(part.quantity_exp for part in parts)
+        parts = [part.at_exponents(price_exp, quantity_exp) for part in parts]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+        return cls(**columns, price_exp=price_exp, quantity_exp=quantity_exp)
+
+    def take(self, rows: npt.NDArray[np.intp] | BoolArray | slice) -> Self:
+        """The rows that an index array, a mask or a slice picks."""
+        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        return replace(self, **columns)
+
+    def at_exponents(self, price_exp: int, quantity_exp: int) -> Self:
+        """The same values at other exponents; `ValueError` where that would not be exact."""
+        if (price_exp, quantity_exp) == (self.price_exp, self.quantity_exp):
+            return self
+        return replace(
+            self,
+            price_int=rescale(self.price_int, self.price_exp, price_exp),
+            quantity_int=rescale(self.quantity_int, self.quantity_exp, quantity_exp),
+            price_exp=price_exp,
+            quantity_exp=quantity_exp,
+        )
+
+    def reduced(self) -> Self:
+        """The same values at the smallest exponents that hold them exactly."""
+        return self.at_exponents(
+            smallest_exponent(self.price_int, self.price_exp),
+            smallest_exponent(self.quantity_int, self.quantity_exp),
+        )
+
+    def by_id(self) -> Self:
+        """Rows in id order, the first of equal ids kept."""
+        if len(self) < 2 or bool(np.all(np.diff(self.id) > 0)):
+            return self
+        _, first = np.unique(self.id, return_index=True)
+        return self.take(first)
+
+    def within(self, start_ms: int, end_ms: int) -> Self:
+        """The rows with start_ms <= T < end_ms."""
+        inside = (self.time_ms >= start_ms) & (self.time_ms < end_ms)
+        return self if bool(inside.all()) else self.take(inside)
+
+    @property
+    def valid(self) -> BoolArray:
+        """False for rows that the exchange marked invalid."""
+        return self.quantity_int > 0
+
+
+_COLUMNS = tuple(f.name for f in fields(TradeColumns) if not f.name.endswith("_exp"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PriceHistogram:
+    """Traded quantity at each exact price of a window: (prices,) columns, prices ascending, none twice.
+
+    `buy` is what takers bought, `sell` what takers sold, both `* 10**-quantity_exp`; `buy_trades` and
+    `sell_trades` count the aggTrades behind them.
+    """
+
+    price_int: IntArray
+    buy: IntArray
+    sell: IntArray
+    buy_trades: IntArray
+    sell_trades: IntArray
+    price_exp: int
+    quantity_exp: int
+
+    def __len__(self) -> int:
+        return len(self.price_int)
+
+    @property
+    def volume(self) -> IntArray:
+        return self.buy + self.sell
+
+    @property
+    def trades(self) -> IntArray:
+        return self.buy_trades + self.sell_trades
+
+    @classmethod
+    def of(cls, trades: TradeColumns) -> Self:
+        """The exact sum over the valid rows of `trades`."""
+        trades = trades.take(trades.valid).reduced()
+        price, at = np.unique(trades.price_int, return_inverse=True)
+        bought = ~trades.buyer_is_maker
+        cells = 2 * at + bought
+        quantity = exact_bincount(cells, trades.quantity_int, 2 * len(price)).reshape(-1, 2)
+        count = np.bincount(cells, minlength=2 * len(price)).reshape(-1, 2)
+        return cls(
+            price, quantity[:, 1], quantity[:, 0], count[:, 1], count[:, 0],
+            price_exp=trades.price_exp, quantity_exp=trades.quantity_exp,
+        )  # fmt: skip
+
+    @classmethod
+    def merge(cls, parts: Iterable["PriceHistogram"]) -> "PriceHistogram":
+        """The sum of histograms of disjoint trades, at the finest exponents among them."""
+        parts = [part for part in parts if len(part)]
+        if not parts:
+            return cls.of(TradeColumns.empty())
+        if len(parts) == 1:
+            return parts[0]
+        price_exp = max(part.price_exp for part in parts)
+        quantity_exp = max(part.quantity_exp for part in parts)
+        parts = [part.at_exponents(price_exp, quantity_exp) for part in parts]
+        price, at = np.unique(np.concatenate([part.price_int for part in parts]), return_inverse=True)
+        sums = {
+            name: exact_bincount(at, np.concatenate([getattr(part, name) for part in parts]), len(price))
+            for name in ("buy", "sell", "buy_trades", "sell_trades")
+        }
+        return cls(price, **sums, price_exp=price_exp, quantity_exp=quantity_exp)
+
+    def at_exponents(self, price_exp: int, quantity_exp: int) -> Self:
+        """The same values at other exponents; `ValueError` where that would not be exact."""
+        if (price_exp, quantity_exp) == (self.price_exp, self.quantity_exp):
+            return self
+        return replace(
+            self,
+            price_int=rescale(self.price_int, self.price_exp, price_exp),
+            buy=rescale(self.buy, self.quantity_exp, quantity_exp),
+            sell=rescale(self.sell, self.quantity_exp, quantity_exp),
+            price_exp=price_exp,
+            quantity_exp=quantity_exp,
+        )
+
+
+GapState = Literal["open", "certified"]
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Ids that the ledger lacks: `open` ones are being fetched, `certified` ones the exchange lacks too.
+
+    `after_ms` and `before_ms` are the trade times of the rows on either side.
+    """
+
+    first_id: int
+    last_id: int
+    after_ms: int
+    before_ms: int
+    state: GapState = "open"
+
+    @property
+    def missing(self) -> int:
+        return self.last_id - self.first_id + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """Which trades a window's answer is made of, and what is missing from it (half-open [start, end)).
+
+    `trades` counts the valid stored trades, `missing` the ids between `first_id` and `last_id` in open gaps,
+    `certified` those there that the exchange has none for or marked invalid. `uncovered_ms` is the time of
+    which nothing is known. No trades: ids and times are None.
+    """
+
+    start_ms: int
+    end_ms: int
+    trades: int
+    missing: int
+    certified: int
+    gaps: tuple[Gap, ...]
+    first_ms: int | None
+    last_ms: int | None
+    first_id: int | None
+    last_id: int | None
+    uncovered_ms: int
+
+    @property
+    def complete(self) -> bool:
+        return self.missing == 0 and self.uncovered_ms == 0
+
+    @property
+    def covered_pct(self) -> float:
+        """Covered share of the window in percent, floored to two decimals: 100.0 only when all of it is."""
+        window = self.end_ms - self.start_ms
+        return (window - self.uncovered_ms) * 10_000 // window / 100
+
+
+def decimal_of(n: int, exponent: int) -> Decimal:
+    """`n * 10**-exponent` with exactly `exponent` decimals."""
+    return Decimal(n).scaleb(-exponent)
+
+
+def rescale(values: IntArray, exponent: int, wanted: int) -> IntArray:
+    """Integers at `exponent` decimals as integers at `wanted` decimals; `ValueError` where inexact."""
+    if wanted == exponent or len(values) == 0:
+        return values
+    factor = 10 ** abs(wanted - exponent)
+    if wanted > exponent:
+        if int(np.abs(values).max()) > INT64_MAX // factor:
+            raise ValueError(f"{wanted} decimals do not fit in 64 bits: largest value {np.abs(values).max()}")
+        scaled: IntArray = values * factor
+        return scaled
+    if bool(np.any(values % factor)):
+        raise ValueError(f"{wanted} decimals are too few for values kept with {exponent}")
+    reduced: IntArray = values // factor
+    return reduced
+
+
+def smallest_exponent(values: IntArray, exponent: int) -> int:
+    """The fewest decimals that hold all values exactly."""
+    if len(values) == 0:
+        return 0
+    divisor = int(np.gcd.reduce(values))
+    while exponent > 0 and divisor % 10 == 0:
+        exponent, divisor = exponent - 1, divisor // 10
+        if divisor == 0:  # all values are zero
+            return 0
+    return exponent
+
+
+def exact_bincount(cells: npt.NDArray[np.int64], weights: IntArray, size: int) -> IntArray:
+    """Sum of `weights` per cell, exact to the last unit (np.bincount alone is not beyond 2**53)."""
+    if len(weights) and int(weights.max()) * len(weights) >= FLOAT_EXACT:
+        sums = np.zeros(size, np.int64)
+        np.add.at(sums, cells, weights)
+        return sums
+    return np.bincount(cells, weights, size).astype(np.int64)
