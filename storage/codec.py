@@ -1,0 +1,169 @@
+"""Bytes <-> columns: the second-batch, the form in which trades first reach the disk.
+
+Invariant: what is decoded equals what was encoded, to the last digit, and bytes of another version or
+shape are refused by name. docs/storage-format.md holds the grammar and a worked example.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import ormsgpack
+
+from storage.errors import CorruptRecord, LedgerError, NewerFormat
+from storage.keys import SECOND_MS
+from storage.trades import INT64_MAX, IntArray, TradeColumns, smallest_exponent
+
+# On disk: never reuse a number.
+CONSECUTIVE = 1  # ids step by one and each trade's first id follows the last id of the one before
+STEPPED = 2  # any ids in ascending order, any first ids
+
+HEAD = 7  # version, price exponent, quantity exponent, id, first id, price, second
+WIDTH = {CONSECUTIVE: 4, STEPPED: 6}  # numbers a trade
+
+
+def encode_second_batch(trades: TradeColumns) -> bytes:
+    """One second's trades, ids ascending, all with T in the same UTC second, as MessagePack.
+
+    A flat array `[version, pe, qe, id0, first0, price0, second_ms, ...]` with a row a trade behind it:
+    price step, quantity (negative when the buyer was the maker), ms within the second, last - first + 1,
+    and in version 2 id step - 1 and the step of the first id beyond the last id before. The first row's
+    steps are 0. Source of the layout: docs/storage-format.md.
+    """
+    price_exp = smallest_exponent(trades.price_int, trades.price_exp)
+    quantity_exp = smallest_exponent(trades.quantity_int, trades.quantity_exp)
+    trades = trades.at_exponents(price_exp, quantity_exp)
+    second_ms = int(trades.time_ms[0]) // SECOND_MS * SECOND_MS
+    id_steps = _steps(trades.id, trades.id[:-1] + 1)
+    first_steps = _steps(trades.first_id, trades.last_id[:-1] + 1)
+    version = STEPPED if id_steps.any() or first_steps.any() else CONSECUTIVE
+    columns = [
+        _steps(trades.price_int, trades.price_int[:-1]),
+        np.where(trades.buyer_is_maker, -trades.quantity_int, trades.quantity_int),
+        trades.time_ms - second_ms,
+        trades.last_id - trades.first_id + 1,
+        id_steps,
+        first_steps,
+    ][: WIDTH[version]]
+    head = [
+        version,
+        price_exp,
+        quantity_exp,
+        trades.id[0],
+        trades.first_id[0],
+        trades.price_int[0],
+        second_ms,
+    ]
+    flat = np.concatenate([np.array(head, np.int64), np.column_stack(columns).ravel()])
+    return ormsgpack.packb(flat, option=ormsgpack.OPT_SERIALIZE_NUMPY)
+
+
+def _steps(values: IntArray, expected: IntArray) -> IntArray:
+    """How far each value lies from the one expected; 0 for the first."""
+    steps = np.zeros(len(values), np.int64)
+    np.subtract(values[1:], expected, out=steps[1:])
+    return steps
+
+
+def by_second(trades: TradeColumns) -> Iterator[tuple[int, TradeColumns]]:
+    """The trades of each UTC second, seconds ascending, ids ascending within one."""
+    seconds = trades.time_ms // SECOND_MS
+    if len(seconds) == 0:
+        return
+    order = np.lexsort((trades.id, seconds))
+    trades, seconds = trades.take(order), seconds[order]
+    bounds = [0, *(np.flatnonzero(np.diff(seconds)) + 1).tolist(), len(seconds)]
+    for start, stop in pairwise(bounds):
+        yield int(seconds[start]) * SECOND_MS, trades.take(slice(start, stop))
+
+
+def decode_second_batches(values: Sequence[bytes]) -> TradeColumns:
+    """The trades of many second-batches at once, in id order, at the finest exponents among them.
+
+    Raises `CorruptRecord` for bytes that are no second-batch and `NewerFormat` for an unknown version.
+    """
+    heads: dict[int, list[list[int]]] = {CONSECUTIVE: [], STEPPED: []}
+    rows: dict[int, list[int]] = {CONSECUTIVE: [], STEPPED: []}
+    for value in values:
+        batch = _unpack(value)
+        version = batch[0]
+        heads[version].append([*batch[1:HEAD], (len(batch) - HEAD) // WIDTH[version]])
+        rows[version] += batch[HEAD:]
+    parts = [_columns(version, heads[version], rows[version]) for version in WIDTH if heads[version]]
+    return TradeColumns.concat(parts).by_id()
+
+
+def decode_stored(values: Sequence[bytes], first: bytes) -> TradeColumns:
+    """`decode_second_batches`, naming the key from which on a damaged one lies."""
+    try:
+        return decode_second_batches(values)
+    except LedgerError as error:
+        raise type(error)(f"at or after {first.decode()}: {error}; left in place") from error
+
+
+def _unpack(value: bytes) -> list[int]:
+    try:
+        batch: Any = ormsgpack.unpackb(value)
+    except ormsgpack.MsgpackDecodeError as error:
+        raise CorruptRecord(f"second-batch of {len(value)} bytes is not MessagePack: {error}") from error
+    if not isinstance(batch, list) or len(batch) <= HEAD or not isinstance(batch[0], int):
+        raise CorruptRecord(f"second-batch of {len(value)} bytes has no head of {HEAD} numbers and a trade")
+    if batch[0] not in WIDTH:
+        raise NewerFormat(f"second-batch version {batch[0]}; this tapedeck reads {sorted(WIDTH)}")
+    if (len(batch) - HEAD) % WIDTH[batch[0]]:
+        raise CorruptRecord(f"second-batch of {len(batch)} numbers does not hold whole trades")
+    return batch
+
+
+def _columns(version: int, heads: list[list[int]], flat: list[int]) -> TradeColumns:
+    """All batches of one version as columns: every step column becomes one running sum."""
+    try:
+        head = np.array(heads, np.int64)
+        rows = np.array(flat, np.int64).reshape(-1, WIDTH[version])
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CorruptRecord(f"second-batch holds something that is no 64-bit integer: {error}") from error
+    price_exps, quantity_exps, id0, first0, price0, second_ms, counts = head.T
+    starts = np.cumsum(counts) - counts
+    batch = np.repeat(np.arange(len(counts)), counts)
+    trades_in, quantity = rows[:, 3], rows[:, 1]
+    ids = id0[batch] + np.arange(len(rows)) - starts[batch]
+    step_before = trades_in - 1  # last id minus first id, so that the next first id follows
+    first_id = first0[batch] + _running(trades_in, starts, batch) - trades_in
+    if version == STEPPED:
+        ids = ids + _running(rows[:, 4], starts, batch)
+        first_id = first_id + _running(rows[:, 5], starts, batch)
+    price = price0[batch] + _running(rows[:, 0], starts, batch)
+    price_exp, quantity_exp = int(price_exps.max()), int(quantity_exps.max())
+    return TradeColumns(
+        id=ids,
+        time_ms=second_ms[batch] + rows[:, 2],
+        price_int=_to_finest(price, price_exps[batch], price_exp),
+        quantity_int=_to_finest(np.abs(quantity), quantity_exps[batch], quantity_exp),
+        first_id=first_id,
+        last_id=first_id + step_before,
+        buyer_is_maker=quantity < 0,
+        price_exp=price_exp,
+        quantity_exp=quantity_exp,
+    )
+
+
+def _running(steps: IntArray, starts: IntArray, batch: IntArray) -> IntArray:
+    """Running sum of `steps` that begins anew with each batch, its first step included."""
+    total = np.cumsum(steps)
+    before = total[starts] - steps[starts]
+    running: IntArray = total - before[batch]
+    return running
+
+
+def _to_finest(values: IntArray, exponents: IntArray, finest: int) -> IntArray:
+    """Values of mixed exponents at the finest of them."""
+    if bool(np.all(exponents == finest)):
+        return values
+    if int(exponents.min()) < 0 or finest > 18:
+        raise CorruptRecord(f"second-batch with decimal exponents {exponents.min()} to {finest}")
+    factors = np.power(10, finest - exponents)
+    if bool(np.any(np.abs(values) > INT64_MAX // factors)):
+        raise CorruptRecord(f"second-batch with values that do not fit in 64 bits at {finest} decimals")
+    scaled: IntArray = values * factors
+    return scaled

@@ -1,0 +1,95 @@
+"""Which ids of a symbol are held, as runs without holes, and what lies between them.
+
+Invariant: runs are disjoint, not adjacent, and in id order; what lies between two runs is a gap.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from storage.trades import BoolArray, Gap, IntArray, TradeColumns
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Ids first_id..last_id without a hole, and the trade times of the first and the last of them."""
+
+    first_id: int
+    last_id: int
+    first_ms: int
+    last_ms: int
+
+
+def runs_of(trades: TradeColumns) -> Iterator[Run]:
+    """The runs that the rows, in id order, make up."""
+    if len(trades) == 0:
+        return
+    ends = np.append(np.flatnonzero(np.diff(trades.id) != 1), len(trades) - 1)
+    starts = np.append(0, ends[:-1] + 1)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        yield Run(*(int(column[at]) for column in (trades.id, trades.time_ms) for at in (start, end)))
+
+
+class HeldIds:
+    """The ids held of one symbol; grows by `add`, shrinks never."""
+
+    def __init__(self, runs: Iterable[Run] = ()) -> None:
+        self._runs: list[Run] = []
+        for run in runs:
+            self.add(run)
+
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return tuple(self._runs)
+
+    def add(self, run: Run) -> None:
+        """Take in a run, joining it with those it touches or overlaps."""
+        low = bisect_left(self._runs, run.first_id - 1, key=lambda held: held.last_id)
+        high = low
+        while high < len(self._runs) and self._runs[high].first_id <= run.last_id + 1:
+            high += 1
+        touched = [run, *self._runs[low:high]]
+        first = min(touched, key=lambda part: part.first_id)
+        last = max(touched, key=lambda part: part.last_id)
+        self._runs[low:high] = [Run(first.first_id, last.last_id, first.first_ms, last.last_ms)]
+
+    def contains(self, ids: IntArray) -> BoolArray:
+        """Which of the ids are held."""
+        if not self._runs:
+            return np.zeros(len(ids), np.bool_)
+        firsts = np.array([run.first_id for run in self._runs], np.int64)
+        lasts = np.array([run.last_id for run in self._runs], np.int64)
+        at = np.searchsorted(firsts, ids, side="right") - 1
+        inside: BoolArray = (at >= 0) & (ids <= lasts[at])
+        return inside
+
+
+def gaps_between(runs: tuple[Run, ...]) -> tuple[Gap, ...]:
+    """What is missing between the runs, in id order."""
+    return tuple(
+        Gap(before.last_id + 1, after.first_id - 1, after_ms=before.last_ms, before_ms=after.first_ms)
+        for before, after in pairwise(runs)
+    )
+
+
+def runs_without(gaps: Iterable[Gap], span: Run) -> Iterator[Run]:
+    """The runs that `gaps` leave of `span`, which reaches from the oldest to the newest id held."""
+    first_id, first_ms = span.first_id, span.first_ms
+    for gap in sorted(gaps, key=lambda gap: gap.first_id):
+        yield Run(first_id, gap.first_id - 1, first_ms, gap.after_ms)
+        first_id, first_ms = gap.last_id + 1, gap.before_ms
+    yield Run(first_id, span.last_id, first_ms, span.last_ms)
+
+
+def uncovered_ms(runs: tuple[Run, ...], start_ms: int, end_ms: int) -> int:
+    """How much of [start_ms, end_ms) lies outside the time that the runs span."""
+    covered, until = 0, start_ms
+    for first_ms, last_ms in sorted((run.first_ms, run.last_ms) for run in runs):
+        begin, finish = max(first_ms, until), min(last_ms + 1, end_ms)
+        if finish > begin:
+            covered += finish - begin
+            until = finish
+    return end_ms - start_ms - covered

@@ -1,0 +1,111 @@
+"""What one question sees of the ledger: the rows of a window, their histogram, and what is missing.
+
+Invariant: everything that a view answers is as of the instant it was made.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from storage import keys
+from storage.codec import decode_stored
+from storage.held_ids import Run, gaps_between, uncovered_ms
+from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
+
+# A live link that is silent for this long still counts as up to date.
+GRACE_MS = 5_000
+
+# The records with first <= key < stop, in key order.
+Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
+
+
+class LedgerView:
+    """One symbol as of one instant: the rows on disk and those still in memory.
+
+    Made by `TradeLedger.view`. Not for use by several threads.
+    """
+
+    def __init__(self, symbol: str, runs: tuple[Run, ...], unwritten: TradeColumns, stored: Stored) -> None:
+        self._symbol = symbol
+        self._unwritten = unwritten
+        self._stored = stored
+        self._read: tuple[tuple[int, int], list[TradeColumns]] | None = None
+        self.runs = runs
+
+    def chunks(self, start_ms: int, end_ms: int) -> list[TradeColumns]:
+        """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
+        if self._read is None or self._read[0] != (start_ms, end_ms):
+            parts = [self._hour(*hour) for hour in _hours(start_ms, end_ms)]
+            self._read = (start_ms, end_ms), [part for part in parts if len(part)]
+        return self._read[1]
+
+    def trades(self, start_ms: int, end_ms: int) -> TradeColumns:
+        """The rows with start_ms <= T < end_ms in id order."""
+        return TradeColumns.concat(self.chunks(start_ms, end_ms)).by_id()
+
+    def histogram(self, start_ms: int, end_ms: int) -> PriceHistogram:
+        """Quantity at each exact price over [start_ms, end_ms)."""
+        return PriceHistogram.merge([PriceHistogram.of(chunk) for chunk in self.chunks(start_ms, end_ms)])
+
+    def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
+        """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
+
+        `live_until_ms` is the time of the last event of a live link that carries the symbol; None where
+        there is no such link.
+        """
+        chunks = self.chunks(start_ms, end_ms)
+        runs = _up_to_date(self.runs, end_ms, live_until_ms)
+        gaps = tuple(
+            gap for gap in gaps_between(self.runs) if gap.after_ms < end_ms and gap.before_ms >= start_ms
+        )
+        valid = sum(int(chunk.valid.sum()) for chunk in chunks)
+        first = min(chunks, key=lambda chunk: int(chunk.id[0]), default=None)
+        last = max(chunks, key=lambda chunk: int(chunk.id[-1]), default=None)
+        inside = [] if first is None or last is None else _clip(gaps, int(first.id[0]), int(last.id[-1]))
+        return Coverage(
+            start_ms,
+            end_ms,
+            trades=valid,
+            missing=sum(inside),
+            certified=sum(len(chunk) for chunk in chunks) - valid,
+            gaps=gaps,
+            first_ms=int(first.time_ms[0]) if first is not None else None,
+            last_ms=int(last.time_ms[-1]) if last is not None else None,
+            first_id=int(first.id[0]) if first is not None else None,
+            last_id=int(last.id[-1]) if last is not None else None,
+            uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
+        )
+
+    def _hour(self, start_ms: int, end_ms: int) -> TradeColumns:
+        """The rows of at most one hour: second-batches from disk, joined with what is in memory."""
+        first = keys.trades(self._symbol, keys.second_of(start_ms))
+        stop = keys.trades(self._symbol, keys.second_of(end_ms - 1) + keys.SECOND_MS)
+        values = [value for _, value in self._stored(first, stop)]
+        parts = [decode_stored(values, first)] if values else []
+        return (
+            TradeColumns.concat([*parts, self._unwritten.within(start_ms, end_ms)])
+            .by_id()
+            .within(start_ms, end_ms)
+        )
+
+
+def _hours(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
+    """[start_ms, end_ms) cut at the full hours."""
+    while start_ms < end_ms:
+        stop = min(end_ms, start_ms - start_ms % keys.HOUR_MS + keys.HOUR_MS)
+        yield start_ms, stop
+        start_ms = stop
+
+
+def _up_to_date(runs: tuple[Run, ...], end_ms: int, live_until_ms: int | None) -> tuple[Run, ...]:
+    """The runs with the newest one reaching as far as a live link vouches for it."""
+    if not runs or live_until_ms is None:
+        return runs
+    *older, newest = runs
+    known_ms = max(newest.last_ms, live_until_ms)
+    if end_ms - known_ms <= GRACE_MS:
+        known_ms = max(known_ms, end_ms)
+    return (*older, Run(newest.first_id, newest.last_id, newest.first_ms, known_ms))
+
+
+def _clip(gaps: Sequence[Gap], first_id: int, last_id: int) -> list[int]:
+    """How many ids of each gap lie within first_id..last_id."""
+    return [max(0, min(gap.last_id, last_id) - max(gap.first_id, first_id) + 1) for gap in gaps]
