@@ -1,0 +1,338 @@
+"""The recorder: links to sequencers to ledger, gaps to backfill, and one synced write a second for all.
+
+Invariant: nothing on the way from a socket to the ledger's memory waits for disk, REST or a reader; what
+arrived before `stop` is in the ledger when `run` returns.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import structlog
+
+from collectors.backfill import Backfill
+from collectors.binance import Parsed, parse_messages, stream_name
+from collectors.links import Ring, StreamLink
+from collectors.rest import INVALID_SYMBOL, BinanceRest, RestAway, RestRefused
+from collectors.sequencer import Sequencer
+from storage.errors import LedgerError
+from storage.ledger import TradeLedger
+from storage.trades import TradeColumns
+
+log = structlog.get_logger()
+
+# A slice of parsing ends before it holds up the event loop for 5 ms.
+SLICE = 1_000
+GATHER_S = 0.02
+FLUSH_S = 1.0
+SUMMARY_FLUSHES = 60
+# REST lags behind the stream: it is asked what is newest only when a link has been up for so long.
+QUIET_LOOK_MS = 3_000
+REST_AWAY_S = 2.0
+LINKS_END_S = 2.0
+
+
+class NoSymbols(Exception):
+    """None of the symbols asked for exists at the exchange."""
+
+
+@dataclass(frozen=True, slots=True)
+class Warmup:
+    """What a symbol's history still lacks: ids in open gaps, trades fetched a second, trades held so far."""
+
+    missing: int
+    per_s: float
+    held: int
+
+
+@dataclass(slots=True)
+class _Recording:
+    """What is known of one symbol while it is recorded."""
+
+    sequencer: Sequencer
+    synced: bool = False
+    verified_ms: int | None = None
+    trades: int = 0
+
+
+@dataclass(slots=True)
+class _Counts:
+    """What the links brought that was no trade, since the last summary."""
+
+    malformed: int = 0
+    dropped: int = 0
+
+
+class Recorder:
+    """Records `symbols` from `stream_urls`, one link an entry, and fills what is missing over REST."""
+
+    def __init__(
+        self,
+        ledger: TradeLedger,
+        rest: BinanceRest,
+        *,
+        symbols: Sequence[str],
+        stream_urls: Sequence[str],
+        warmup_ms: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._ledger = ledger
+        self._rest = rest
+        self._now_ms = now_ms
+        self._stream_urls = stream_urls
+        self._wanted = list(dict.fromkeys(symbols))
+        self._recordings: dict[str, _Recording] = {}
+        self._ring: Ring | None = None
+        self._links: list[StreamLink] = []
+        self._live_since_ms: int | None = None
+        self._newest_event_ms: int | None = None
+        self._counts = _Counts()
+        self._backfill = Backfill(ledger, rest, now_ms, warmup_ms=warmup_ms)
+        self._instruments_known = False
+
+    # What readers ask
+
+    @property
+    def symbols(self) -> list[str]:
+        """The symbols that are being recorded."""
+        return list(self._recordings)
+
+    def live_until_ms(self, symbol: str) -> int | None:
+        """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
+        recording = self._recordings.get(symbol)
+        return recording.verified_ms if recording else None
+
+    def warmup(self, symbol: str) -> Warmup | None:
+        """What is still being fetched of a recorded symbol; None when nothing is."""
+        if symbol not in self._recordings:
+            return None
+        missing = sum(gap.missing for gap in self._ledger.gaps(symbol))
+        begun = self._ledger.warmup_from_ms(symbol) is not None and self.live_until_ms(symbol) is not None
+        if begun and not missing:
+            return None
+        progress = self._backfill.progress(symbol)
+        return Warmup(missing, progress.per_s, progress.fetched)
+
+    # Start
+
+    async def prepare(self) -> None:
+        """Learn the symbols' filters; with REST away, go by those kept in the ledger.
+
+        Raises `NoSymbols` when the exchange says that none exists, `VenueMismatch` when the ledger holds
+        another exchange's tape.
+        """
+        try:
+            await self._learn_instruments()
+        except RestAway as error:
+            known = sorted(self._ledger.instruments.keys() & set(self._wanted))
+            log.warning("exchangeInfo away", error=str(error), filters_kept_for=known)
+        if not self._wanted:
+            raise NoSymbols(
+                "no symbol left to record; set TAPEDECK_SYMBOLS to symbols that the exchange lists"
+            )
+        for symbol in self._wanted:
+            runs = self._ledger.runs(symbol)
+            self._recordings[symbol] = _Recording(Sequencer(runs[-1].last_id if runs else None))
+
+    async def _learn_instruments(self) -> None:
+        found = await self._look_up(self._wanted)
+        for symbol in self._wanted:
+            if symbol not in found:
+                found |= await self._look_up([symbol])
+        self._instruments_known = True
+        log.info("symbols known", symbols=sorted(found))
+
+    async def _look_up(self, symbols: Sequence[str]) -> set[str]:
+        """The symbols whose filters were learned; one that does not exist is dropped with its name."""
+        try:
+            info = await self._rest.exchange_info(symbols)
+        except RestRefused as refusal:
+            if refusal.code != INVALID_SYMBOL:
+                raise RestAway(str(refusal)) from refusal
+            if len(symbols) == 1:
+                self._drop(symbols[0], str(refusal))
+            return set()
+        self._ledger.claim(info.venue)
+        found = info.instruments.keys() & set(symbols)
+        for symbol in found:
+            instrument = info.instruments[symbol]
+            self._ledger.keep_instrument(instrument, self._now_ms())
+            if instrument.status != "TRADING":
+                log.warning("symbol does not trade", symbol=symbol, status=instrument.status)
+        return set(found)
+
+    def _drop(self, symbol: str, reason: str) -> None:
+        self._wanted.remove(symbol)
+        self._recordings.pop(symbol, None)
+        log.error("unknown symbol", symbol=symbol, reason=reason, kept=self._wanted, fix="TAPEDECK_SYMBOLS")
+
+    # The stream
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Record until `stop` is set; `prepare` first."""
+        self._ring = Ring()
+        streams = [stream_name(symbol) for symbol in self._recordings]
+        self._links = [StreamLink(url, streams, self._ring, self._begin_epoch) for url in self._stream_urls]
+        links = [asyncio.create_task(_lasting("link", partial(link.run, stop))) for link in self._links]
+        work = {
+            "pump": self._pump,
+            "flush": self._flush_forever,
+            "filters": self._keep_learning,
+        } | {f"backfill {symbol}": partial(self._fill_forever, symbol) for symbol in self._recordings}
+        tasks = [asyncio.create_task(_lasting(name, part)) for name, part in work.items()]
+        try:
+            await stop.wait()
+        finally:
+            stop.set()
+            await asyncio.wait(links, timeout=LINKS_END_S)
+            for task in [*links, *tasks]:
+                task.cancel()
+            await asyncio.gather(*links, *tasks, return_exceptions=True)
+            await self._finish()
+
+    async def _finish(self) -> None:
+        """Everything that has arrived goes to disk."""
+        while self._take(SLICE):
+            pass
+        for symbol, recording in self._recordings.items():
+            self._append(symbol, recording.sequencer.drain())
+        await self._flush()
+
+    def _begin_epoch(self) -> None:
+        """A link came up: if it is the only one, trades may have passed unseen before it."""
+        while self._take(SLICE):
+            pass
+        if sum(link.state.connected for link in self._links) == 1:
+            self._live_since_ms = self._now_ms()
+            for recording in self._recordings.values():
+                recording.synced = False
+
+    async def _pump(self) -> None:
+        assert self._ring is not None
+        while True:
+            await self._ring.wait()
+            taken = self._take(SLICE)
+            await asyncio.sleep(0 if taken == SLICE else GATHER_S)
+
+    def _take(self, limit: int) -> int:
+        """Parse and append up to `limit` texts; how many there were."""
+        texts = self._ring.take(limit) if self._ring else []
+        if not texts:
+            return 0
+        parsed = parse_messages(texts)
+        self._note_oddities(parsed)
+        for symbol, rows in parsed.trades.items():
+            recording = self._recordings.get(symbol)
+            if recording is not None:
+                self._append(symbol, recording.sequencer.accept(rows))
+        if parsed.newest_event_ms is not None:
+            self._newest_event_ms = max(self._newest_event_ms or 0, parsed.newest_event_ms)
+        self._verify()
+        return len(texts)
+
+    def _note_oddities(self, parsed: Parsed) -> None:
+        self._counts.malformed += len(parsed.malformed)
+        for malformed in parsed.malformed:
+            log.warning("message skipped", reason=malformed.reason, text=malformed.text)
+        for error in parsed.errors:
+            log.error("exchange refused", code=error.code, reason=error.msg)
+
+    def _append(self, symbol: str, rows: TradeColumns) -> None:
+        if len(rows) == 0:
+            return
+        recording = self._recordings[symbol]
+        added = self._ledger.append(symbol, rows)
+        recording.trades += added.new
+        recording.synced = True
+        for gap in added.opened:
+            log.warning(
+                "gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing
+            )
+
+    def _verify(self) -> None:
+        """Every symbol that is up to date with the links is known up to their newest event."""
+        for recording in self._recordings.values():
+            if recording.synced and not recording.sequencer.waiting:
+                recording.verified_ms = self._newest_event_ms
+
+    # The disk
+
+    async def _flush_forever(self) -> None:
+        flushes = 0
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            for symbol, recording in list(self._recordings.items()):
+                self._append(symbol, recording.sequencer.settle())
+            await self._flush()
+            flushes += 1
+            if flushes % SUMMARY_FLUSHES == 0:
+                self._summarise()
+
+    async def _flush(self) -> None:
+        try:
+            await asyncio.to_thread(self._ledger.flush)
+        except LedgerError as error:
+            log.error("flush failed", error=str(error))  # noqa: TRY400  the traceback says nothing more
+
+    def _summarise(self) -> None:
+        for symbol, recording in self._recordings.items():
+            log.info(
+                "recorded",
+                symbol=symbol,
+                trades=recording.trades,
+                head=recording.sequencer.head,
+                duplicates=recording.sequencer.duplicates,
+                conflicts=recording.sequencer.conflicts,
+                missing=sum(gap.missing for gap in self._ledger.gaps(symbol)),
+            )
+            recording.trades = 0
+        dropped = self._ring.dropped if self._ring else 0
+        if self._counts.malformed or dropped > self._counts.dropped:
+            log.warning("skipped", malformed=self._counts.malformed, dropped=dropped - self._counts.dropped)
+        self._counts = _Counts(dropped=dropped)
+
+    # REST
+
+    async def _keep_learning(self) -> None:
+        """Where REST was away at start, the filters are learned as soon as it is back."""
+        while not self._instruments_known:
+            await asyncio.sleep(REST_AWAY_S)
+            try:
+                await self._learn_instruments()
+            except RestAway as error:
+                log.debug("exchangeInfo away", error=str(error))
+
+    async def _fill_forever(self, symbol: str) -> None:
+        while symbol in self._recordings:
+            try:
+                worked = await self._backfill.step(symbol) or await self._look_at_head(symbol)
+            except (RestAway, RestRefused) as error:
+                log.warning("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
+                await asyncio.sleep(REST_AWAY_S)
+                continue
+            if not worked:
+                await asyncio.sleep(FLUSH_S / 4)
+
+    async def _look_at_head(self, symbol: str) -> bool:
+        """A symbol that printed nothing since the links came up: ask REST whether it missed something."""
+        recording = self._recordings[symbol]
+        if recording.synced or self._live_since_ms is None:
+            return False
+        if self._now_ms() - self._live_since_ms < QUIET_LOOK_MS:
+            return False
+        epoch = self._live_since_ms
+        if await self._backfill.catch_up(symbol) and epoch == self._live_since_ms:
+            recording.synced = True
+            self._verify()
+        return True
+
+
+async def _lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run `work` to its end; one that fails is logged and begun again."""
+    while True:
+        try:
+            return await work()
+        except Exception:
+            log.exception("task failed", task=name)
+            await asyncio.sleep(1)

@@ -1,0 +1,114 @@
+"""Settings: TAPEDECK_* from the environment, from `.env`, or from the flag of the same name.
+
+Invariant: every setting has a description, a default and a line in the README's table (a test holds it).
+"""
+
+import os
+from collections.abc import Mapping
+from decimal import Decimal
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from platformdirs import user_data_path
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "TAPEDECK_"
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _listed(value: Any) -> Any:
+    """A comma-separated text as a list."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _web_socket_url(url: str) -> str:
+    if not url.startswith(("wss://", "ws://")):
+        raise ValueError(f"{url!r} is no websocket address; it begins with wss:// or ws://")
+    return url.rstrip("/")
+
+
+def _http_url(url: str) -> str:
+    if not url.startswith(("https://", "http://")):
+        raise ValueError(f"{url!r} is no web address; it begins with https:// or http://")
+    return url.rstrip("/")
+
+
+def _symbol(name: str) -> str:
+    if not name.isalnum():
+        raise ValueError(f"{name!r} is no symbol; write it as the exchange does, such as BTCUSDT")
+    return name.upper()
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_listed)]
+Symbols = Annotated[
+    list[Annotated[str, AfterValidator(_symbol)]], NoDecode, BeforeValidator(_listed), Field(min_length=1)
+]
+StreamUrls = Annotated[
+    list[Annotated[str, AfterValidator(_web_socket_url)]],
+    NoDecode,
+    BeforeValidator(_listed),
+    Field(min_length=1),
+]
+
+
+class Settings(BaseSettings):
+    """What an operator may choose."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore")
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
+    symbols: Symbols = Field(["BTCUSDT", "ETHUSDT"], description="symbols to record")
+    data_dir: Path = Field(
+        default_factory=lambda: user_data_path("tapedeck") / "ledger", description="directory of the ledger"
+    )
+    stream_urls: StreamUrls = Field(
+        ["wss://stream.binance.com:9443", "wss://data-stream.binance.vision"],
+        description="websocket hosts, one link an entry; a repeated entry is another link",
+    )
+    rest_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "https://data-api.binance.vision", description="REST host"
+    )
+    warmup_hours: Decimal = Field(
+        Decimal(24), ge=0, le=24 * 365, description="history fetched at first start; 0 = none"
+    )
+    allowed_hosts: Names = Field([], description="further Host names that are answered, beside loopback")
+    allowed_origins: Names = Field([], description="web origins that are answered, beside loopback")
+    insecure_listen: bool = Field(
+        False, description="listen beyond loopback although anybody who reaches the port may ask"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_format: Literal["auto", "console", "json"] = Field(
+        "auto", description="console, json, or auto: json when not a terminal"
+    )
+
+    @model_validator(mode="after")
+    def _guard_listening(self) -> Self:
+        if not self.insecure_listen and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host!r} is reachable from outside and nothing checks who asks; "
+                "listen on 127.0.0.1 behind a proxy, or set TAPEDECK_INSECURE_LISTEN=1"
+            )
+        return self
+
+    @property
+    def warmup_ms(self) -> int:
+        return int(self.warmup_hours * 3_600_000)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether the address is this machine's alone."""
+    if host in LOOPBACK_NAMES:
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def unknown_names(environment: Mapping[str, str] = os.environ) -> list[str]:
+    """The TAPEDECK_ names in the environment that are no setting."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)

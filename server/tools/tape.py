@@ -1,0 +1,119 @@
+"""What the tools read: the ledger, the recorder's word on how up to date it is, and the clock.
+
+Invariant: one question, one snapshot; its trades, histogram and coverage are of the same instant.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Protocol
+
+from server.tools.arguments import Window, iso, symbol_of, window_of
+from server.tools.refusals import Refusal
+from storage.ledger import TradeLedger
+from storage.trades import Coverage, Instrument, PriceHistogram, TradeColumns, decimal_of
+
+
+class WarmupProgress(Protocol):
+    """What a symbol's history still lacks."""
+
+    @property
+    def missing(self) -> int: ...
+    @property
+    def per_s(self) -> float: ...
+    @property
+    def held(self) -> int: ...
+
+
+class Recording(Protocol):
+    """What the tools ask of the recorder."""
+
+    def live_until_ms(self, symbol: str) -> int | None: ...
+    def warmup(self, symbol: str) -> WarmupProgress | None: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """A question's material: at least one valid trade."""
+
+    instrument: Instrument
+    market: str
+    window: Window
+    coverage: Coverage
+    histogram: PriceHistogram
+    trades: list[TradeColumns]
+    last: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """The source of every answer; `now_ms` is the wall clock in UTC milliseconds."""
+
+    ledger: TradeLedger
+    recording: Recording
+    now_ms: Callable[[], int]
+
+    def load(
+        self, *, symbol: Any, duration_hours: Any, start_time: Any, end_time: Any, session: Any
+    ) -> Loaded:
+        """The trades of the symbol and window that are meant; blocks, so call it in a worker thread.
+
+        Raises `Refusal`: SYMBOL_UNKNOWN, WINDOW_INVALID, NO_TRADES, WARMING_UP.
+        """
+        instruments: Mapping[str, Instrument] = self.ledger.instruments
+        name = symbol_of(symbol, instruments)
+        live_until_ms = self.recording.live_until_ms(name)
+        with self.ledger.view(name) as view:
+            window = window_of(
+                duration_hours=duration_hours,
+                start_time=start_time,
+                end_time=end_time,
+                session=session,
+                now_ms=self.now_ms(),
+                newest_ms=view.runs[-1].last_ms if view.runs else None,
+            )
+            coverage = view.coverage(window.start_ms, window.end_ms, live_until_ms)
+            if coverage.trades == 0:
+                raise self._no_trades(name, window, coverage)
+            trades = view.chunks(window.start_ms, window.end_ms)
+            histogram = view.histogram(window.start_ms, window.end_ms)
+        return Loaded(
+            instrument=instruments[name],
+            market=self.ledger.venue or instruments[name].venue,
+            window=window,
+            coverage=coverage,
+            histogram=histogram,
+            trades=trades,
+            last=_last_price(trades),
+        )
+
+    def _no_trades(self, symbol: str, window: Window, coverage: Coverage) -> Refusal:
+        """Why the window is empty: history on its way, nothing traded, or nothing recorded."""
+        asked = f"{symbol} from {iso(window.start_ms)} to {iso(window.end_ms)}"
+        warmup = self.recording.warmup(symbol)
+        wanted_from_ms = self.ledger.warmup_from_ms(symbol)
+        if warmup is not None and (wanted_from_ms is None or window.end_ms > wanted_from_ms):
+            return Refusal(
+                "WARMING_UP",
+                f"no trade of {asked} is here yet, its history is being fetched; {warmup.held} trades so far, "
+                f"{warmup.per_s:.0f} a second, {self._ready(warmup)}; ask again then",
+            )
+        if coverage.uncovered_ms == 0:
+            return Refusal(
+                "NO_TRADES", f"nothing traded in {asked}, which is fully covered; try a longer duration_hours"
+            )
+        runs = self.ledger.runs(symbol)
+        kept = f"{iso(runs[0].first_ms)} to {iso(runs[-1].last_ms)}" if runs else "nothing yet"
+        return Refusal("NO_TRADES", f"nothing is recorded of {asked}; kept is {kept}; try a window within it")
+
+    def _ready(self, warmup: WarmupProgress) -> str:
+        if not warmup.missing or not warmup.per_s:
+            return "first trades expected within seconds"
+        return f"complete about {iso(self.now_ms() + int(warmup.missing / warmup.per_s * 1000))}"
+
+
+def _last_price(chunks: list[TradeColumns]) -> Decimal:
+    """The price of the valid trade with the highest id."""
+    valid = (chunk.take(chunk.valid) for chunk in chunks)
+    last = max((chunk for chunk in valid if len(chunk)), key=lambda chunk: int(chunk.id[-1]))
+    return decimal_of(int(last.price_int[-1]), last.price_exp)
