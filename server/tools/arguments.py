@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
 
-from server.tools.refusals import Code, Refusal
+from server.tools.refusals import Refusal
 from storage.trades import Instrument
 
 HOUR_MS = 3_600_000
@@ -148,7 +148,7 @@ def time_of(written: Any, name: str) -> int:
     return elapsed // timedelta(milliseconds=1)
 
 
-def number_of(written: Any, name: str, code: Code = "OPTION_INVALID") -> Decimal:
+def number_of(written: Any, name: str, code: str = "OPTION_INVALID") -> Decimal:
     """A number or a decimal string as a Decimal; a number counts by its shortest form."""
     text = str(written).strip()
     try:

@@ -28,6 +28,8 @@ class WarmupProgress(Protocol):
 class Recording(Protocol):
     """What the tools ask of the recorder."""
 
+    @property
+    def symbols(self) -> list[str]: ...
     def live_until_ms(self, symbol: str) -> int | None: ...
     def warmup(self, symbol: str) -> WarmupProgress | None: ...
 
@@ -60,8 +62,8 @@ class Tape:
 
         Raises `Refusal`: SYMBOL_UNKNOWN, WINDOW_INVALID, NO_TRADES, WARMING_UP.
         """
-        instruments: Mapping[str, Instrument] = self.ledger.instruments
-        name = symbol_of(symbol, instruments)
+        instruments = self.ledger.instruments
+        name = self._symbol(symbol, instruments)
         live_until_ms = self.recording.live_until_ms(name)
         with self.ledger.view(name) as view:
             window = window_of(
@@ -87,6 +89,18 @@ class Tape:
             last=_last_price(trades),
         )
 
+    def _symbol(self, written: Any, instruments: Mapping[str, Instrument]) -> str:
+        try:
+            return symbol_of(written, instruments)
+        except Refusal:
+            unknown_yet = set(self.recording.symbols) - instruments.keys()
+            if str(written).upper() not in unknown_yet:
+                raise
+        raise Refusal(
+            "WARMING_UP",
+            f"the exchange has not told the tick of {written} yet; it is recorded; ask again soon",
+        )
+
     def _no_trades(self, symbol: str, window: Window, coverage: Coverage) -> Refusal:
         """Why the window is empty: history on its way, nothing traded, or nothing recorded."""
         asked = f"{symbol} from {iso(window.start_ms)} to {iso(window.end_ms)}"
@@ -95,8 +109,9 @@ class Tape:
         if warmup is not None and (wanted_from_ms is None or window.end_ms > wanted_from_ms):
             return Refusal(
                 "WARMING_UP",
-                f"no trade of {asked} is here yet, its history is being fetched; {warmup.held} trades so far, "
-                f"{warmup.per_s:.0f} a second, {self._ready(warmup)}; ask again then",
+                f"no trade of {asked} is here yet, its history is being fetched; "
+                f"{warmup.held} trades so far, {warmup.per_s:.0f} a second, {self._ready(warmup)}; "
+                "ask again then",
             )
         if coverage.uncovered_ms == 0:
             return Refusal(

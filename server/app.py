@@ -1,0 +1,99 @@
+"""The composition root: settings to ledger, recorder, tools and one Starlette app.
+
+Invariant: the wall clock is read here alone, and the ledger is flushed and closed whenever the app ends.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import structlog
+from mcp.server import MCPServer
+from starlette.applications import Starlette
+from starlette.routing import Route
+
+from collectors.recorder import NoSymbols, Recorder
+from collectors.rest import BinanceRest
+from server.logs import set_up_logs
+from server.settings import Settings, unknown_names
+from server.tools.catalogue import add_tools
+from server.tools.tape import Tape
+from server.transports import Transports, health, security
+from storage.errors import LedgerError
+from storage.ledger import TradeLedger
+
+log = structlog.get_logger()
+
+INSTRUCTIONS = (
+    "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
+    "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
+    "made of incomplete data, and meta.coverage says what is missing."
+)
+
+
+def wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def create_app(settings: Settings) -> Starlette:
+    """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
+    ledger = TradeLedger.open(settings.data_dir)
+    rest = BinanceRest(settings.rest_url, wall_clock_ms)
+    recorder = Recorder(
+        ledger,
+        rest,
+        symbols=settings.symbols,
+        stream_urls=settings.stream_urls,
+        warmup_ms=settings.warmup_ms,
+        now_ms=wall_clock_ms,
+    )
+    mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
+    add_tools(mcp, Tape(ledger, recorder, wall_clock_ms))
+    transports = Transports(mcp, security(settings.allowed_hosts, settings.allowed_origins))
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            stack.callback(ledger.close)
+            await stack.enter_async_context(rest)
+            await stack.enter_async_context(recording(recorder))
+            await stack.enter_async_context(transports.running())
+            yield
+        log.info("stopped", data_dir=str(settings.data_dir))
+
+    return Starlette(routes=[Route("/healthz", health), *transports.routes], lifespan=lifespan)
+
+
+@asynccontextmanager
+async def recording(recorder: Recorder) -> AsyncIterator[None]:
+    """Record while the body runs; on leaving, all that has arrived is on disk."""
+    try:
+        await recorder.prepare()
+    except (NoSymbols, LedgerError) as error:
+        log.error("cannot record", error=str(error))  # noqa: TRY400  one clear line for the operator
+        raise
+    stop = asyncio.Event()
+    task = asyncio.create_task(recorder.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+def prepared_app(settings: Settings) -> Starlette:
+    """The app with its log set up; warns of TAPEDECK_ names that are no setting."""
+    set_up_logs(settings)
+    for name in unknown_names():
+        log.warning("unknown setting", name=name)
+    return create_app(settings)
+
+
+def from_env() -> Starlette:
+    """The app by the environment's settings: `uvicorn --factory server.app:from_env`."""
+    try:
+        return prepared_app(Settings())
+    except LedgerError as error:
+        raise SystemExit(f"tapedeck: {error}") from error

@@ -1,0 +1,250 @@
+"""The command line: `tapedeck serve`, `tapedeck demo`, `tapedeck exchange`.
+
+Invariant: a wrong setting or a ledger that cannot be opened ends in one clear line and exit status 1.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
+from server.app import prepared_app, wall_clock_ms
+from server.settings import PREFIX, Settings
+from server.transports import HTTP_PATH, SSE_PATH
+from storage.errors import LedgerError
+
+# Open SSE streams are ended after this long, so that a stop takes less than 5 s.
+GRACEFUL_S = 2
+# The demo's exchange lets itself be asked faster than Binance, so that 24 h of history are there in a minute.
+DEMO_WEIGHT_LIMIT = 60_000
+DEMO_QUESTIONS = (
+    "Where is value in BTCUSDT today, and is price inside it?",
+    "Where is BTCUSDT thin near the price, and where would a stop not sit in a vacuum?",
+    "Compare the last hour's volume profile of ETHUSDT with the last 24 hours'.",
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; its exit status."""
+    parsed = _parser().parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], int] = parsed.run
+        return run(parsed)
+    except (LedgerError, ConfigurationInvalid) as error:
+        print(f"tapedeck: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+class ConfigurationInvalid(Exception):
+    """One or more settings that cannot be used."""
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "tapedeck",
+        description="Records Binance's aggregate trades and answers questions about them over MCP.",
+    )
+    parser.add_argument("--version", action="version", version=f"tapedeck {version('tapedeck')}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    serve = commands.add_parser("serve", help="record the market and answer over MCP")
+    _add_settings(serve, Settings.model_fields)
+    serve.set_defaults(run=_serve)
+    demo = commands.add_parser("demo", help="the same against a built-in exchange; no internet")
+    _add_settings(demo, ["host", "port", "log_level", "log_format"])
+    demo.add_argument("--seed", type=int, default=1, help="which simulated market")
+    demo.set_defaults(run=_demo)
+    exchange = commands.add_parser("exchange", help="the built-in exchange alone")
+    _add_exchange_options(exchange)
+    exchange.set_defaults(run=_exchange)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser, names: Any) -> None:
+    """A flag for each setting; what is not given comes from the environment, `.env` or the default."""
+    for name in names:
+        parser.add_argument(
+            f"--{name.replace('_', '-')}",
+            default=argparse.SUPPRESS,
+            metavar="VALUE",
+            help=f"{Settings.model_fields[name].description} ({PREFIX}{name.upper()})",
+        )
+
+
+def _add_exchange_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="loopback address to listen on")
+    parser.add_argument(
+        "--port", type=int, default=9000, help="port for REST and streams; 0 takes a free one"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="which simulated market")
+    parser.add_argument("--rate", type=float, default=1.0, help="trades, as a multiple of the usual rate")
+    parser.add_argument("--history-hours", type=float, default=24, help="how far back REST reaches")
+    parser.add_argument(
+        "--weight-limit", type=int, default=Limits().weight_per_minute, help="REST weight a minute"
+    )
+    parser.add_argument(
+        "--recording", type=Path, action="append", help="replay this file instead; may be given several times"
+    )
+    parser.add_argument("--speed", type=int, default=1, help="how many times faster a recording plays")
+    parser.add_argument(
+        "--began-s-ago", type=float, default=0, help="how long ago the recording began to play"
+    )
+    parser.add_argument("--while-stdin", action="store_true", help="end when standard input ends")
+
+
+def settings_from(given: argparse.Namespace, **fixed: Any) -> Settings:
+    """Settings from flags over environment; raises `ConfigurationInvalid` naming every wrong one."""
+    flags: dict[str, Any] = {
+        name: value for name, value in vars(given).items() if name in Settings.model_fields
+    }
+    try:
+        return Settings(**flags | fixed)
+    except ValidationError as error:
+        wrong = [f"{_setting_name(detail['loc'])}: {detail['msg']}" for detail in error.errors()]
+        raise ConfigurationInvalid("; ".join(wrong)) from error
+
+
+def _setting_name(location: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{str(location[0]).upper()}" if location else "settings"
+
+
+def _serve(given: argparse.Namespace) -> int:
+    return _run(
+        settings_from(given),
+        lambda url: print(
+            f"tapedeck: MCP over SSE at {url}{SSE_PATH}, over Streamable HTTP at {url}{HTTP_PATH}"
+        ),
+    )
+
+
+def _run(settings: Settings, announce: Callable[[str], None]) -> int:
+    """Serve until a signal; exit status 1 when it could not start."""
+    config = uvicorn.Config(
+        prepared_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_config=None,
+        lifespan="on",
+        ws="none",
+        timeout_graceful_shutdown=GRACEFUL_S,
+    )
+    server = AnnouncingServer(config, announce)
+    server.run()
+    return 0 if server.started else 1
+
+
+class AnnouncingServer(uvicorn.Server):
+    """Says its address once it answers."""
+
+    def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self._announce = announce
+
+    async def startup(self, sockets: Any = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            sys.stdout.flush()
+
+
+def _demo(given: argparse.Namespace) -> int:
+    with (
+        tempfile.TemporaryDirectory(prefix="tapedeck-demo-") as directory,
+        _demo_exchange(given.seed) as urls,
+    ):
+        settings = settings_from(
+            given,
+            symbols=["BTCUSDT", "ETHUSDT"],
+            data_dir=Path(directory) / "ledger",
+            stream_urls=[urls["stream_url"], urls["stream_url"]],
+            rest_url=urls["rest_url"],
+            warmup_hours=24,
+        )
+        return _run(settings, _announce_demo)
+
+
+def _announce_demo(url: str) -> None:
+    print(
+        f"\ntapedeck demo: a simulated market (no internet), kept until you stop it with Ctrl-C.\n\n"
+        f"  MCP over SSE              {url}{SSE_PATH}\n"
+        f"  MCP over Streamable HTTP  {url}{HTTP_PATH}\n\n"
+        "24 h of history arrive within about a minute; until then answers begin with PARTIAL:.\n"
+        "Look at the tools:  npx @modelcontextprotocol/inspector --cli "
+        f"{url}{SSE_PATH} --transport sse --method tools/list\n\n"
+        "Ask your model:"
+    )
+    for question in DEMO_QUESTIONS:
+        print(f"  - {question}")
+    print()
+
+
+@contextlib.contextmanager
+def _demo_exchange(seed: int) -> Iterator[dict[str, str]]:
+    """The built-in exchange in a process of its own, which ends with this one; its URLs."""
+    command = [sys.executable, "-m", "server.cli", "exchange", "--port=0", f"--seed={seed}", "--while-stdin"]
+    command += [f"--weight-limit={DEMO_WEIGHT_LIMIT}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        try:
+            line = child.stdout.readline()
+            if not line:
+                raise ConfigurationInvalid("the demo's exchange did not start")
+            yield json.loads(line)
+        finally:
+            child.stdin.close()
+            child.terminate()
+
+
+def _exchange(given: argparse.Namespace) -> int:
+    started_ms = wall_clock_ms()
+    market: Market = GeneratedMarket(given.seed, rate=given.rate)
+    if given.recording:
+        try:
+            market = Recording(
+                given.recording, start_ms=started_ms - int(given.began_s_ago * 1000), speed=given.speed
+            )
+        except (OSError, ValueError) as error:
+            raise ConfigurationInvalid(f"recording: {error}") from error
+    asyncio.run(_serve_exchange(market, given))
+    return 0
+
+
+async def _serve_exchange(market: Market, given: argparse.Namespace) -> None:
+    async with Exchange(
+        market,
+        clock=wall_clock_ms,
+        host=given.host,
+        port=given.port,
+        history_hours=given.history_hours,
+        limits=Limits(weight_per_minute=given.weight_limit),
+    ) as exchange:
+        urls = {
+            "rest_url": exchange.rest_url,
+            "stream_url": exchange.stream_url,
+            "symbols": list(market.symbols),
+        }
+        print(json.dumps(urls), flush=True)
+        if given.while_stdin:
+            await asyncio.to_thread(sys.stdin.read)
+        else:
+            await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""get_volume_profile: where value is, by the exact trades of the window."""
+
+from decimal import ROUND_CEILING, Decimal
+from typing import Any
+
+from pydantic import Field
+
+from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
+from analytics.rows import Rows, on_ticks, row_ladder, rows_of
+from server.tools.answers import (
+    Detail,
+    Meta,
+    Shape,
+    at_step,
+    first_caveats,
+    lacking,
+    meta_of,
+    opening,
+    plain,
+    significant,
+)
+from server.tools.arguments import choice_of, iso, number_of
+from server.tools.tape import Loaded
+
+VERSION = "v1"
+MOST_TABLE_ROWS = 120
+NOT_ORDERS = "Traded volume, not resting orders; descriptive, not a forecast."
+NO_CHART = "No chart: this version draws none."
+
+
+class Poc(Shape):
+    low: str
+    high: str
+    tick: str | None = Field(description="heaviest exact tick inside the row; with detail=full")
+    volume: str
+    share_pct: float
+    contested: str | None = Field(
+        description="low price of a rival row that holds >= 90 % of the POC's volume"
+    )
+
+
+class Levels(Shape):
+    poc: Poc
+    vah: str
+    val: str
+    value_area_pct_actual: float
+    vwap: str
+    vwap_sigma: str
+    last: str
+    high: str
+    low: str
+
+
+class Sample(Shape):
+    trades: int
+    min_trades: int
+    reliable: bool
+    rate_per_s: float
+    ready_at: str | None = Field(description="when min_trades will be reached at this rate")
+
+
+class ProfileAnswer(Shape):
+    """A volume profile: prices and volumes are decimal strings in `meta.units`."""
+
+    summary: str
+    meta: Meta
+    total_volume: str
+    buy_volume: str
+    sell_volume: str
+    delta: str
+    levels: Levels
+    nodes: None = Field(description="high and low volume nodes: not computed by this version")
+    rows: str | None = Field(
+        description="CSV price_low,volume,buy,sell,trades; highest price first; with detail=full"
+    )
+    rows_row_size: str | None = Field(description="price step of the lines in rows")
+    low_sample: bool
+    sample: Sample
+    caveats: list[str]
+    no_other_levels: bool
+
+
+def profile_answer(
+    loaded: Loaded,
+    *,
+    row_size: Any,
+    value_area_pct: Any,
+    value_area_method: Any,
+    min_trades: Any,
+    detail: Any,
+    include_chart: Any,
+) -> ProfileAnswer:
+    """The answer over what was loaded; raises `Refusal` or the analysis' own for what cannot be answered."""
+    full = choice_of(detail, "detail", Detail) == "full"
+    profile = volume_profile(
+        loaded.histogram,
+        tick=loaded.instrument.tick,
+        lot=loaded.instrument.lot,
+        row_size=None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
+        value_area_pct=number_of(value_area_pct, "value_area_pct"),
+        method=choice_of(value_area_method, "value_area_method", ValueAreaMethod),
+        last=loaded.last,
+    )
+    sample = _sample(loaded, int(number_of(min_trades, "min_trades")))
+    table = _table_rows(loaded, profile) if full else None
+    return ProfileAnswer(
+        summary=_summary(loaded, profile, sample),
+        meta=meta_of(
+            loaded.instrument,
+            loaded.market,
+            loaded.window,
+            loaded.coverage,
+            tick=profile.rows.tick,
+            row_size=profile.rows.row_size,
+            method=f"{profile.method}/{plain(profile.value_area_pct)}/{VERSION}",
+        ),
+        total_volume=f"{profile.total_volume:f}",
+        buy_volume=f"{profile.buy_volume:f}",
+        sell_volume=f"{profile.sell_volume:f}",
+        delta=f"{profile.delta:f}",
+        levels=_levels(profile, loaded.last, full=full),
+        nodes=None,
+        rows=_csv(table) if table else None,
+        rows_row_size=at_step(table.row_size, table.tick) if table else None,
+        low_sample=profile.low_sample,
+        sample=sample,
+        caveats=first_caveats(
+            [lacking(loaded.coverage), _few(profile, sample), NO_CHART if include_chart else None, NOT_ORDERS]
+        ),
+        no_other_levels=True,
+    )
+
+
+def _levels(profile: VolumeProfile, last: Decimal, *, full: bool) -> Levels:
+    poc, tick = profile.poc, profile.rows.tick
+    return Levels(
+        poc=Poc(
+            low=f"{poc.low:f}",
+            high=f"{poc.high:f}",
+            tick=f"{poc.tick:f}" if full else None,
+            volume=f"{poc.volume:f}",
+            share_pct=significant(poc.share_pct),
+            contested=None if poc.contested is None else f"{poc.contested:f}",
+        ),
+        vah=f"{profile.vah:f}",
+        val=f"{profile.val:f}",
+        value_area_pct_actual=significant(profile.value_area_pct_actual),
+        vwap=f"{profile.vwap:f}",
+        vwap_sigma=f"{profile.vwap_sigma:f}",
+        last=at_step(last, tick),
+        high=f"{profile.high:f}",
+        low=f"{profile.low:f}",
+    )
+
+
+def _sample(loaded: Loaded, min_trades: int) -> Sample:
+    """How far the sample carries: the rate is over the covered part of the window."""
+    trades = loaded.coverage.trades
+    covered_ms = max(loaded.window.end_ms - loaded.window.start_ms - loaded.coverage.uncovered_ms, 1)
+    lacking_ms = (Decimal(min_trades - trades) * covered_ms / trades).to_integral_value(ROUND_CEILING)
+    grows = trades < min_trades and loaded.window.live
+    return Sample(
+        trades=trades,
+        min_trades=min_trades,
+        reliable=trades >= min_trades,
+        rate_per_s=significant(trades * 1000 / covered_ms),
+        ready_at=iso(loaded.window.end_ms + int(lacking_ms)) if grows else None,
+    )
+
+
+def _few(profile: VolumeProfile, sample: Sample) -> str | None:
+    if not sample.reliable:
+        when = f"; {sample.min_trades} at about {sample.ready_at}" if sample.ready_at else ""
+        return (
+            f"Only {sample.trades} trades ({sample.rate_per_s:g} a second), below {sample.min_trades}: "
+            f"not a reliable profile yet{when}."
+        )
+    return "Fewer than 3 rows: too narrow for a profile." if profile.low_sample else None
+
+
+def _summary(loaded: Loaded, profile: VolumeProfile, sample: Sample) -> str:
+    start = opening(loaded.instrument, loaded.market, loaded.window, loaded.coverage)
+    last = at_step(loaded.last, profile.rows.tick)
+    volume = f"{plain(profile.total_volume)} {loaded.instrument.base}"
+    parts = [
+        f"{start}: POC {profile.poc.low:f}-{profile.poc.high:f}, value area {profile.val:f}-{profile.vah:f} "
+        f"holds {profile.value_area_pct_actual:.1f} % of {volume}.",
+        f"Last {last}, {_place(loaded.last, profile)}.",
+        lacking(loaded.coverage) or (None if sample.reliable else f"Only {sample.trades} trades."),
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def _place(last: Decimal, profile: VolumeProfile) -> str:
+    if last > profile.vah:
+        return "above value"
+    return "below value" if last < profile.val else "inside value"
+
+
+def _table_rows(loaded: Loaded, profile: VolumeProfile) -> Rows:
+    """The profile's rows, or larger ones where it has more than an answer can hold."""
+    if len(profile.rows) <= MOST_TABLE_ROWS:
+        return profile.rows
+    ticks = on_ticks(loaded.histogram, loaded.instrument.tick, loaded.instrument.lot)
+    multiples = (profile.rows.row_ticks * factor for factor in row_ladder())
+    fitting = (rows for row_ticks in multiples if len(rows := rows_of(ticks, row_ticks)) <= MOST_TABLE_ROWS)
+    return next(fitting)
+
+
+def _csv(rows: Rows) -> str:
+    """`price_low,volume,buy,sell,trades`, highest price first."""
+    lines = [
+        f"{rows.low(i):f},{rows.quantity(int(rows.volume[i])):f},{rows.quantity(int(rows.buy[i])):f},"
+        f"{rows.quantity(int(rows.sell[i])):f},{rows.trades[i]}"
+        for i in reversed(range(len(rows)))
+    ]
+    return "\n".join(["price_low,volume,buy,sell,trades", *lines])

@@ -1,0 +1,226 @@
+"""get_liquidity_vacuums: where little was traded, and how sure that is."""
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from analytics.thin import Rule
+from analytics.vacuums import LiquidityVacuums, StopHint, Vacuum, liquidity_vacuums
+from server.tools.answers import (
+    Detail,
+    Meta,
+    Shape,
+    Truncated,
+    at_step,
+    first_caveats,
+    lacking,
+    meta_of,
+    opening,
+    plain,
+    significant,
+    significant_or_none,
+)
+from server.tools.arguments import choice_of, iso, number_of
+from server.tools.profile import NO_CHART
+from server.tools.tape import Loaded
+
+VERSION = "v1"
+SHOWN = {"summary": 3, "full": 10}
+THIN_NOT_FAST = "Thin, with no proven effect: little was traded there; not the order book, not a forecast."
+
+StopSide = Literal["none", "long", "short", "both"]
+
+
+class VacuumShape(Shape):
+    id: str
+    low: str
+    high: str
+    kind: str
+    flags: list[str] = Field(description="gap, jump, single_print")
+    side: Literal["above", "below", "inside"]
+    distance_pct: float
+    width: str
+    width_pct: float
+    width_sigma15m: float | None
+    volume_deficit_pct: float
+    volume: str
+    delta: str
+    impact: Literal["Low", "Medium", "High", "Critical"]
+    visits: int | None
+    through: int | None
+    rejected: int | None
+    median_cross_s: float | None
+    speed_ratio: float | None
+    jumps: int | None
+    last_traded: str | None
+    age_h: float | None
+    stability: float | None
+    grid_check: str | None
+
+
+class EdgeTailShape(Shape):
+    low: str
+    high: str
+
+
+class StopHintShape(Shape):
+    price: str
+    distance_pct: float
+    vacuum_id: str
+
+
+class StopHints(Shape):
+    """Where a stop would not sit inside a vacuum."""
+
+    long: StopHintShape | None
+    short: StopHintShape | None
+
+
+class VacuumsAnswer(Shape):
+    """Thin price ranges, nearest first: prices and volumes are decimal strings in `meta.units`."""
+
+    summary: str
+    meta: Meta
+    rule: Rule
+    baseline_row_volume: str
+    threshold_pct: float
+    last: str
+    vacuums: list[VacuumShape]
+    edge_tails: list[EdgeTailShape] = Field(description="thin ends of the range: bounds only, never ranked")
+    stop_hint: StopHints | None
+    truncated: Truncated
+    low_sample: bool
+    caveats: list[str]
+    no_other_levels: bool
+
+
+def vacuums_answer(
+    loaded: Loaded,
+    *,
+    rule: Any,
+    threshold_pct: Any,
+    row_size: Any,
+    stop_hint: Any,
+    detail: Any,
+    include_chart: Any,
+) -> VacuumsAnswer:
+    """The answer over what was loaded; raises `Refusal` or the analysis' own for what cannot be answered."""
+    shown = SHOWN[choice_of(detail, "detail", Detail)]
+    sides = choice_of(stop_hint, "stop_hint", StopSide)
+    found = liquidity_vacuums(
+        loaded.histogram,
+        loaded.trades,
+        symbol=loaded.instrument.symbol,
+        tick=loaded.instrument.tick,
+        lot=loaded.instrument.lot,
+        start_ms=loaded.window.start_ms,
+        end_ms=loaded.window.end_ms,
+        rule=choice_of(rule, "rule", Rule),
+        threshold_pct=None if threshold_pct is None else number_of(threshold_pct, "threshold_pct"),
+        row_size=None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
+    )
+    tick = found.rows.tick
+    return VacuumsAnswer(
+        summary=_summary(loaded, found),
+        meta=meta_of(
+            loaded.instrument,
+            loaded.market,
+            loaded.window,
+            loaded.coverage,
+            tick=tick,
+            row_size=found.rows.row_size,
+            method=f"{found.rule}/{plain(found.threshold_pct)}/{VERSION}",
+        ),
+        rule=found.rule,
+        baseline_row_volume=f"{found.baseline_row_volume:.{found.rows.quantity_exp}f}",
+        threshold_pct=float(found.threshold_pct),
+        last=at_step(found.last, tick),
+        vacuums=[_shape(vacuum) for vacuum in found.vacuums[:shown]],
+        edge_tails=[EdgeTailShape(low=f"{tail.low:f}", high=f"{tail.high:f}") for tail in found.edge_tails],
+        stop_hint=_stop_hints(found, sides),
+        truncated=_truncated(found, shown),
+        low_sample=found.low_sample,
+        caveats=first_caveats(
+            [
+                lacking(loaded.coverage),
+                "Few trades a row: thin rows may be chance." if found.low_sample else None,
+                NO_CHART if include_chart else None,
+                THIN_NOT_FAST,
+            ]
+        ),
+        no_other_levels=True,
+    )
+
+
+def _shape(vacuum: Vacuum) -> VacuumShape:
+    flags = {"gap": vacuum.gap, "jump": vacuum.jump, "single_print": vacuum.single_print}
+    return VacuumShape(
+        id=vacuum.id,
+        low=f"{vacuum.low:f}",
+        high=f"{vacuum.high:f}",
+        kind=vacuum.kind,
+        flags=[name for name, holds in flags.items() if holds],
+        side=vacuum.side,
+        distance_pct=significant(vacuum.distance_pct),
+        width=f"{vacuum.width:f}",
+        width_pct=significant(vacuum.width_pct),
+        width_sigma15m=significant_or_none(vacuum.width_sigma15m),
+        volume_deficit_pct=significant(vacuum.volume_deficit_pct),
+        volume=f"{vacuum.volume:f}",
+        delta=f"{vacuum.delta:f}",
+        impact=vacuum.impact,
+        visits=vacuum.visits,
+        through=vacuum.through,
+        rejected=vacuum.rejected,
+        median_cross_s=significant_or_none(vacuum.median_cross_s),
+        speed_ratio=significant_or_none(vacuum.speed_ratio),
+        jumps=vacuum.jumps,
+        last_traded=None if vacuum.last_traded_ms is None else iso(vacuum.last_traded_ms),
+        age_h=significant_or_none(vacuum.age_h),
+        stability=significant_or_none(vacuum.stability),
+        grid_check=vacuum.grid_check,
+    )
+
+
+def _truncated(found: LiquidityVacuums, shown: int) -> Truncated:
+    count = min(shown, len(found.vacuums))
+    more = None
+    if found.total > count:
+        more = "detail=full lists up to 10" if shown < SHOWN["full"] else "ask for a shorter window"
+    return Truncated(shown=count, total=found.total, more=more)
+
+
+def _stop_hints(found: LiquidityVacuums, sides: StopSide) -> StopHints | None:
+    if sides == "none":
+        return None
+    return StopHints(
+        long=_stop_hint(found.stop_long) if sides in ("long", "both") else None,
+        short=_stop_hint(found.stop_short) if sides in ("short", "both") else None,
+    )
+
+
+def _stop_hint(hint: StopHint | None) -> StopHintShape | None:
+    if hint is None:
+        return None
+    return StopHintShape(
+        price=f"{hint.price:f}", distance_pct=significant(hint.distance_pct), vacuum_id=hint.vacuum_id
+    )
+
+
+def _summary(loaded: Loaded, found: LiquidityVacuums) -> str:
+    start = opening(loaded.instrument, loaded.market, loaded.window, loaded.coverage)
+    last = at_step(found.last, found.rows.tick)
+    count = f"{found.total} liquidity vacuum{'' if found.total == 1 else 's'}"
+    parts = [f"{start}: {count} (rule {found.rule}), last {last}."]
+    if found.vacuums:
+        nearest = found.vacuums[0]
+        where = (
+            "around the price" if nearest.side == "inside" else f"{nearest.distance_pct:.2g} % {nearest.side}"
+        )
+        parts.append(
+            f"Nearest {nearest.low:f}-{nearest.high:f}, {where}, "
+            f"{nearest.volume_deficit_pct:.1f} % below the usual volume of a row, impact {nearest.impact}."
+        )
+    if missing := lacking(loaded.coverage):
+        parts.append(missing)
+    return " ".join(parts)
