@@ -1,0 +1,7 @@
+"""A Binance on loopback, for tests, the demo and development: the same wire format, limits and endings."""
+
+from collectors.exchange.market import GeneratedMarket, Market
+from collectors.exchange.recording import Recording
+from collectors.exchange.server import Exchange, Limits, serve
+
+__all__ = ["Exchange", "GeneratedMarket", "Limits", "Market", "Recording", "serve"]

@@ -1,0 +1,212 @@
+"""The websocket side without its sockets: what a link asked for, and the exact replies to its requests.
+
+Invariant: a link gets the trades after it subscribed and none before, each stream's events in id order.
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import msgspec
+import numpy as np
+
+from collectors.binance import agg_trade_events, combined, stream_name
+from storage.trades import TradeColumns
+
+MAX_STREAMS = 1024
+AGG_TRADE = "@aggTrade"
+METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
+
+_TYPES = (
+    r"aggTrade|trade|blockTrade|bookTicker|miniTicker|ticker(_\w+)?|avgPrice|referencePrice|kline_\w+(@.+)?"
+)
+_STREAM = re.compile(
+    rf"[^@!\s]+@({_TYPES}|depth(5|10|20)?(@1000?ms)?)|!(miniTicker|ticker(_\w+)?|bookTicker)(@arr)?"
+)
+
+
+class StreamRefused(Exception):
+    """The websocket address is answered with HTTP 400 and this text."""
+
+
+@dataclass(slots=True)
+class Subscriptions:
+    """One link's subscriptions: stream -> the instant since when, in ms of the exchange's clock."""
+
+    combined: bool = False
+    microseconds: bool = False
+    since_ms: dict[str, int] = field(default_factory=dict)
+
+    def answer(self, text: str | bytes, now_ms: int) -> str:
+        """The reply to one request of the client's, its effect applied."""
+        try:
+            request = msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return _error(3, "Invalid JSON: expected value at line 1 column 1", None)
+        request_id = request.get("id") if isinstance(request, dict) else None
+        try:
+            return _json({"result": self._result(request, now_ms), "id": request_id})
+        except _BadRequest as bad:
+            return _error(bad.code, str(bad), request_id if _is_id(request_id) else None)
+
+    def subscribe(self, streams: Iterable[str], now_ms: int) -> None:
+        """Nothing is subscribed where one of the streams is refused."""
+        streams = list(streams)
+        if not all(_STREAM.fullmatch(stream) for stream in streams):
+            raise _BadRequest(2, "Invalid request: invalid stream")
+        if len(self.since_ms.keys() | set(streams)) > MAX_STREAMS:
+            raise _BadRequest(2, f"Invalid request: more than {MAX_STREAMS} streams")
+        for stream in streams:
+            self.since_ms.setdefault(stream, now_ms)
+
+    def _result(self, request: Any, now_ms: int) -> object:
+        method, params = _checked(request)
+        match method:
+            case "SUBSCRIBE":
+                self.subscribe(_texts(params), now_ms)
+            case "UNSUBSCRIBE":
+                for stream in _texts(params):
+                    self.since_ms.pop(stream, None)
+            case "LIST_SUBSCRIPTIONS":
+                return list(self.since_ms)
+            case "GET_PROPERTY":
+                _property(params, 1)
+                return self.combined
+            case "SET_PROPERTY":
+                _property(params, 2)
+                if not isinstance(params[1], bool):
+                    raise _BadRequest(1, "Invalid value type: expected Boolean")
+                self.combined = params[1]
+        return None
+
+
+def opened(target: str, now_ms: int) -> tuple[Subscriptions, str | None]:
+    """What a link asks for by its address, and the error text to send first; raises StreamRefused.
+
+    `/stream?streams=a/b` is combined, `/ws`, `/ws/a` and `/ws/a/b` are raw; both may be URL-encoded.
+    """
+    url = urlsplit(target)
+    query = {name: given[-1] for name, given in parse_qs(url.query).items()}
+    unit = query.get("timeUnit", "MILLISECOND")
+    if unit.upper() not in ("MILLISECOND", "MICROSECOND"):
+        raise StreamRefused("Invalid time unit; expected MICROSECOND or MILLISECOND")
+    is_combined = url.path.rstrip("/") == "/stream"
+    named = query.get("streams", "") if is_combined else unquote(url.path).removeprefix("/ws")
+    streams = [stream for stream in named.split("/") if stream]
+    if len(streams) > MAX_STREAMS:
+        raise StreamRefused(f"More than {MAX_STREAMS} streams")
+    subscriptions = Subscriptions(is_combined, unit.upper() == "MICROSECOND")
+    try:
+        subscriptions.subscribe(streams, now_ms)
+    except _BadRequest as bad:
+        return subscriptions, _error(bad.code, str(bad), None)
+    return subscriptions, None
+
+
+def is_stream_address(target: str) -> bool:
+    path = urlsplit(target).path
+    return path in ("/ws", "/stream") or path.startswith(("/ws/", "/stream/"))
+
+
+# -- events -----------------------------------------------------------------------------------------------
+
+
+class Slice:
+    """The trades of (after_ms, now_ms] as frames, each form of them made once for however many links."""
+
+    def __init__(self, trades: Mapping[str, TradeColumns], after_ms: int, now_ms: int) -> None:
+        self._trades = {stream_name(symbol): (symbol, rows) for symbol, rows in trades.items() if len(rows)}
+        self._after_ms, self._now_ms = after_ms, now_ms
+        self._frames: dict[tuple[str, bool, bool], list[bytes]] = {}
+
+    def frames(self, link: Subscriptions) -> Iterator[bytes]:
+        """What one link is due, a text frame's payload an event."""
+        for stream in self._trades:
+            since_ms = link.since_ms.get(stream)
+            if since_ms is not None:
+                missed = 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
+                yield from self._frames_of(stream, link)[missed:]
+
+    def _rows_until(self, stream: str, time_ms: int) -> int:
+        return int(np.searchsorted(self._trades[stream][1].time_ms, time_ms, side="right"))
+
+    def _frames_of(self, stream: str, link: Subscriptions) -> list[bytes]:
+        form = (stream, link.combined, link.microseconds)
+        if form not in self._frames:
+            symbol, rows = self._trades[stream]
+            events = agg_trade_events(symbol, rows, self._now_ms, microseconds=link.microseconds)
+            texts = [combined(stream, event) for event in events] if link.combined else events
+            self._frames[form] = [text.encode() for text in texts]
+        return self._frames[form]
+
+
+class RateWindow:
+    """Admits `limit` events in any `period_s`; times are seconds of a clock that does not step back."""
+
+    def __init__(self, limit: int, period_s: float) -> None:
+        self._limit, self._period_s = limit, period_s
+        self._times: deque[float] = deque()
+
+    def admits(self, now_s: float) -> bool:
+        """Counts one event, whether it is admitted or not."""
+        self._times.append(now_s)
+        while self._times[0] <= now_s - self._period_s:
+            self._times.popleft()
+        return len(self._times) <= self._limit
+
+
+# -- requests ---------------------------------------------------------------------------------------------
+
+
+class _BadRequest(Exception):
+    def __init__(self, code: int, msg: str) -> None:
+        super().__init__(msg)
+        self.code = code
+
+
+def _checked(request: Any) -> tuple[str, Sequence[Any]]:
+    """(method, params) of a well-formed request."""
+    if not isinstance(request, dict) or "method" not in request:
+        raise _BadRequest(2, "Invalid request: missing field `method` at line 1 column 1")
+    method, params = request["method"], request.get("params", [])
+    if method not in METHODS:
+        expected = ", ".join(f"`{method}`" for method in METHODS)
+        raise _BadRequest(2, f"Invalid request: unknown variant `{method}`, expected one of {expected}")
+    if not _is_id(request.get("id")):
+        raise _BadRequest(2, "Invalid request: request ID must be an unsigned integer")
+    if not isinstance(params, list):
+        raise _BadRequest(2, "Invalid request: params must be an array")
+    return method, params
+
+
+def _is_id(value: object) -> bool:
+    """An int64, an alphanumeric string of at most 36, or null."""
+    if isinstance(value, str):
+        return len(value) <= 36 and value.isalnum()
+    is_int = isinstance(value, int) and not isinstance(value, bool)
+    return value is None or (is_int and -(2**63) <= int(str(value)) < 2**63)
+
+
+def _texts(params: Sequence[Any]) -> list[str]:
+    if not all(isinstance(param, str) for param in params):
+        raise _BadRequest(2, "Invalid request: invalid stream")
+    return list(params)
+
+
+def _property(params: Sequence[Any], count: int) -> None:
+    if len(params) > count:
+        raise _BadRequest(2, "Invalid request: too many parameters")
+    if len(params) < count or params[0] != "combined":
+        raise _BadRequest(0, "Unknown property")
+
+
+def _error(code: int, msg: str, request_id: object) -> str:
+    """Nested, as seen in the wild; the documentation shows it flat."""
+    return _json({"error": {"code": code, "msg": msg}, "id": request_id})
+
+
+def _json(reply: object) -> str:
+    return msgspec.json.encode(reply).decode()

@@ -1,0 +1,82 @@
+"""Trades for tests: hypothesis strategies and a plain way to write a few rows down."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from storage.trades import TradeColumns
+
+START_MS = 1_700_000_000_000
+
+# id, T, price in units of 1e-8, quantity in units of 1e-8, first id, last id, buyer is maker
+Row = tuple[int, int, int, int, int, int, bool]
+
+
+def columns(rows: Sequence[Row], *, exponent: int = 8) -> TradeColumns:
+    """Rows as columns, prices and quantities at `exponent` decimals."""
+    table = list(zip(*rows, strict=True)) if rows else [()] * 7
+    return TradeColumns(
+        *(np.array(column, np.int64) for column in table[:6]),
+        buyer_is_maker=np.array(table[6], np.bool_),
+        price_exp=exponent,
+        quantity_exp=exponent,
+    )
+
+
+def rows_of(trades: TradeColumns) -> list[Row]:
+    """Columns as rows at 8 decimals."""
+    trades = trades.at_exponents(8, 8)
+    return list(
+        zip(
+            trades.id.tolist(),
+            trades.time_ms.tolist(),
+            trades.price_int.tolist(),
+            trades.quantity_int.tolist(),
+            trades.first_id.tolist(),
+            trades.last_id.tolist(),
+            trades.buyer_is_maker.tolist(),
+            strict=True,
+        )
+    )
+
+
+def run_of(first_id: int, count: int, *, start_ms: int = START_MS, step_ms: int = 100) -> TradeColumns:
+    """`count` plain trades with consecutive ids, `step_ms` apart."""
+    return columns(
+        [
+            (
+                first_id + i,
+                start_ms + i * step_ms,
+                (62_000_00 + i % 50) * 10**6,
+                (i % 7 + 1) * 10**3,
+                2 * (first_id + i),
+                2 * (first_id + i) + 1,
+                i % 3 == 0,
+            )
+            for i in range(count)
+        ]
+    )
+
+
+@st.composite
+def tapes(draw: st.DrawFn, *, max_size: int = 60, seconds: int = 5, gaps: bool = True) -> TradeColumns:
+    """Trades with ascending ids: jumps, repeated and falling times, invalid rows, all kinds of decimals."""
+    unit = 10 ** draw(st.integers(0, 8))
+    size = draw(st.integers(0, max_size))
+    identity = draw(st.integers(0, 2**40))
+    first = draw(st.integers(0, 2**40))
+    rows: list[Row] = []
+    for _ in range(size):
+        identity += 1 + (draw(st.sampled_from([0, 0, 0, 0, 1, 1000])) if gaps else 0)
+        fills = draw(st.integers(1, 5))
+        time_ms = START_MS + draw(st.integers(0, seconds * 1000 - 1))
+        if draw(st.integers(0, 15)) == 0:
+            rows.append((identity, time_ms, 0, 0, -1, -1, False))
+            continue
+        first += draw(st.sampled_from([0, 0, 0, 7])) if gaps else 0
+        price = draw(st.integers(1, 10**9)) * unit
+        quantity = draw(st.integers(1, 10**9)) * unit
+        rows.append((identity, time_ms, price, quantity, first, first + fills - 1, draw(st.booleans())))
+        first += fills
+    return columns(rows)
