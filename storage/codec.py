@@ -118,11 +118,10 @@ def _unpack(value: bytes) -> list[int]:
 
 def _columns(version: int, heads: list[list[int]], flat: list[int]) -> TradeColumns:
     """All batches of one version as columns: every step column becomes one running sum."""
-    try:
-        head = np.array(heads, np.int64)
-        rows = np.array(flat, np.int64).reshape(-1, WIDTH[version])
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CorruptRecord(f"second-batch holds something that is no 64-bit integer: {error}") from error
+    head, numbers = np.array(heads), np.array(flat)
+    if head.dtype != np.int64 or numbers.dtype != np.int64:
+        raise CorruptRecord("second-batch holds something that is no 64-bit integer")
+    rows = numbers.reshape(-1, WIDTH[version])
     price_exps, quantity_exps, id0, first0, price0, second_ms, counts = head.T
     starts = np.cumsum(counts) - counts
     batch = np.repeat(np.arange(len(counts)), counts)

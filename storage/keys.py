@@ -22,6 +22,11 @@ def trades(symbol: str, second_ms: int) -> bytes:
     return f"trades:{symbol}:{second_ms:013d}".encode()
 
 
+def hour_in(trades_key: bytes) -> int:
+    """The UTC hour, counted from 1970, of a second-batch's key."""
+    return int(trades_key.rpartition(b":")[2]) // HOUR_MS
+
+
 def gap(symbol: str, first_id: int) -> bytes:
     return f"gaps:{symbol}:{first_id}".encode()
 

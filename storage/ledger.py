@@ -323,6 +323,8 @@ class TradeLedger:
         if schema is None:
             self._write({keys.SCHEMA: ormsgpack.packb({"format": FORMAT}), keys.END: b""})
             return
+        if self._get(keys.END) is None:
+            raise CorruptRecord(f"{self._path} has lost its end sentinel; left in place")
         written = ormsgpack.unpackb(schema)["format"]
         if written > FORMAT:
             raise NewerFormat(

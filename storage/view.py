@@ -4,6 +4,9 @@ Invariant: everything that a view answers is as of the instant it was made.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
 
 from storage import keys
 from storage.codec import decode_stored
@@ -33,9 +36,19 @@ class LedgerView:
     def chunks(self, start_ms: int, end_ms: int) -> list[TradeColumns]:
         """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
         if self._read is None or self._read[0] != (start_ms, end_ms):
-            parts = [self._hour(*hour) for hour in _hours(start_ms, end_ms)]
+            hours = self._stored_hours(start_ms, end_ms)
+            for hour, rows in _by_hour(self._unwritten.within(start_ms, end_ms)):
+                hours[hour] = TradeColumns.concat([hours.get(hour, TradeColumns.empty()), rows]).by_id()
+            parts = [hours[hour].within(start_ms, end_ms) for hour in sorted(hours)]
             self._read = (start_ms, end_ms), [part for part in parts if len(part)]
         return self._read[1]
+
+    def _stored_hours(self, start_ms: int, end_ms: int) -> dict[int, TradeColumns]:
+        """The rows on disk of all seconds that touch the window, by hour."""
+        first = keys.trades(self._symbol, keys.second_of(start_ms))
+        stop = keys.trades(self._symbol, keys.second_of(end_ms - 1) + keys.SECOND_MS)
+        records = groupby(self._stored(first, stop), key=lambda record: keys.hour_in(record[0]))
+        return {hour: decode_stored([value for _, value in batches], first) for hour, batches in records}
 
     def trades(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order."""
@@ -74,25 +87,12 @@ class LedgerView:
             uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
         )
 
-    def _hour(self, start_ms: int, end_ms: int) -> TradeColumns:
-        """The rows of at most one hour: second-batches from disk, joined with what is in memory."""
-        first = keys.trades(self._symbol, keys.second_of(start_ms))
-        stop = keys.trades(self._symbol, keys.second_of(end_ms - 1) + keys.SECOND_MS)
-        values = [value for _, value in self._stored(first, stop)]
-        parts = [decode_stored(values, first)] if values else []
-        return (
-            TradeColumns.concat([*parts, self._unwritten.within(start_ms, end_ms)])
-            .by_id()
-            .within(start_ms, end_ms)
-        )
 
-
-def _hours(start_ms: int, end_ms: int) -> Iterator[tuple[int, int]]:
-    """[start_ms, end_ms) cut at the full hours."""
-    while start_ms < end_ms:
-        stop = min(end_ms, start_ms - start_ms % keys.HOUR_MS + keys.HOUR_MS)
-        yield start_ms, stop
-        start_ms = stop
+def _by_hour(trades: TradeColumns) -> Iterator[tuple[int, TradeColumns]]:
+    """The rows of each hour that has any."""
+    hours = trades.time_ms // keys.HOUR_MS
+    for hour in np.unique(hours).tolist():
+        yield hour, trades.take(hours == hour)
 
 
 def _up_to_date(runs: tuple[Run, ...], end_ms: int, live_until_ms: int | None) -> tuple[Run, ...]:

@@ -42,19 +42,19 @@ def rows_of(trades: TradeColumns) -> list[Row]:
 
 
 def run_of(first_id: int, count: int, *, start_ms: int = START_MS, step_ms: int = 100) -> TradeColumns:
-    """`count` plain trades with consecutive ids, `step_ms` apart."""
+    """`count` plain trades with consecutive ids, `step_ms` apart; all but the time follows from the id."""
     return columns(
         [
             (
-                first_id + i,
+                identity,
                 start_ms + i * step_ms,
-                (62_000_00 + i % 50) * 10**6,
-                (i % 7 + 1) * 10**3,
-                2 * (first_id + i),
-                2 * (first_id + i) + 1,
-                i % 3 == 0,
+                (62_000_00 + identity % 50) * 10**6,
+                (identity % 7 + 1) * 10**3,
+                2 * identity,
+                2 * identity + 1,
+                identity % 3 == 0,
             )
-            for i in range(count)
+            for i, identity in enumerate(range(first_id, first_id + count))
         ]
     )
 
