@@ -105,10 +105,11 @@ class Recorder:
 
     def warmup(self, symbol: str) -> Warmup | None:
         """What is still being fetched of a recorded symbol; None when nothing is."""
-        if symbol not in self._recordings:
+        recording = self._recordings.get(symbol)
+        if recording is None:
             return None
         missing = sum(gap.missing for gap in self._ledger.gaps(symbol))
-        begun = self._ledger.warmup_from_ms(symbol) is not None and self.live_until_ms(symbol) is not None
+        begun = self._ledger.warmup_from_ms(symbol) is not None and recording.synced
         if begun and not missing:
             return None
         progress = self._backfill.progress(symbol)

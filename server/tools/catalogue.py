@@ -86,7 +86,10 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
     threads = CapacityLimiter(AT_ONCE)
 
     async def answer(window: dict[str, Any], analyse: Callable[[Loaded], Answer]) -> CallToolResult:
-        return await to_thread.run_sync(partial(_answer, tape, window, analyse), limiter=threads)
+        try:
+            return await to_thread.run_sync(partial(_answer, tape, window, analyse), limiter=threads)
+        except Refusal as refusal:
+            return refusal.result()
 
     @mcp.tool(title="Volume profile", description=PROFILE, annotations=READ_ONLY)
     async def get_volume_profile(

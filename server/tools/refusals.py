@@ -1,10 +1,10 @@
 """The errors that a model reads and corrects itself by: `CODE: what happened; what is valid; what to try`."""
 
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp_types import CallToolResult, TextContent
 
 
-class Refusal(ToolError):
-    """A question without an answer; its text reaches the model as it is.
+class Refusal(Exception):
+    """A question without an answer.
 
     Codes: SYMBOL_UNKNOWN, WINDOW_INVALID, OPTION_INVALID, ROW_SIZE_INVALID, ROW_TOO_FINE, NO_TRADES,
     WARMING_UP, STORE_UNAVAILABLE.
@@ -13,3 +13,7 @@ class Refusal(ToolError):
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")
         self.code = code
+
+    def result(self) -> CallToolResult:
+        """What the model reads: the SDK's own tool errors begin with a sentence, this one with its code."""
+        return CallToolResult(is_error=True, content=[TextContent(type="text", text=str(self))])

@@ -1,0 +1,270 @@
+"""The recorder against the exchange on real sockets: what was printed is in the ledger."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from websockets.asyncio.server import ServerConnection, serve
+
+from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.recorder import NoSymbols, Recorder
+from collectors.rest import BinanceRest
+from storage.errors import VenueMismatch
+from storage.ledger import TradeLedger
+from storage.trades import TradeColumns
+from tests.clock import wall_ms
+from tests.tapes import rows_of
+
+FAST = 500 / 18  # BTCUSDT at 500 trades a second
+
+
+@asynccontextmanager
+async def recording(
+    ledger: TradeLedger,
+    exchange: Exchange,
+    *,
+    symbols: list[str] | None = None,
+    warmup_ms: int = 0,
+    links: int = 1,
+    stream_url: str | None = None,
+) -> AsyncIterator[Recorder]:
+    async with BinanceRest(exchange.rest_url, wall_ms) as rest:
+        recorder = Recorder(
+            ledger,
+            rest,
+            symbols=symbols or ["BTCUSDT"],
+            stream_urls=[stream_url or exchange.stream_url] * links,
+            warmup_ms=warmup_ms,
+            now_ms=wall_ms,
+        )
+        await recorder.prepare()
+        stop = asyncio.Event()
+        task = asyncio.create_task(recorder.run(stop))
+        try:
+            yield recorder
+        finally:
+            stop.set()
+            await task
+
+
+async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
+    async with asyncio.timeout(within_s):
+        while not condition():  # noqa: ASYNC110  what is waited for is the ledger's content
+            await asyncio.sleep(0.02)
+
+
+def held(ledger: TradeLedger, symbol: str = "BTCUSDT") -> TradeColumns:
+    return ledger.trades(symbol, 0, 2 * wall_ms())
+
+
+def assert_equals_exchange(ledger: TradeLedger, exchange: Exchange, symbol: str = "BTCUSDT") -> None:
+    """What is held is, to the last digit, what the exchange printed from the first to the last id held."""
+    rows = held(ledger, symbol)
+    printed = exchange.market.trades(symbol, int(rows.time_ms[0]), int(rows.time_ms[-1]) + 1)
+    first, last = int(rows.id[0]), int(rows.id[-1])
+    printed = printed.take((printed.id >= first) & (printed.id <= last))
+    assert rows_of(rows) == rows_of(printed)
+
+
+def fast_market() -> GeneratedMarket:
+    return GeneratedMarket(symbols=["BTCUSDT"], rate=FAST)
+
+
+def test_everything_that_was_printed_is_recorded_and_survives_a_restart(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, links=2):
+                    await until(lambda: len(held(ledger)) > 1000)
+                before = len(held(ledger))
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                assert len(held(ledger)) == before
+                assert_equals_exchange(ledger, exchange)
+                async with recording(ledger, exchange):
+                    await until(lambda: len(held(ledger)) > before + 500 and not ledger.gaps("BTCUSDT"))
+                assert_equals_exchange(ledger, exchange)
+                assert len(ledger.runs("BTCUSDT")) == 1
+            assert exchange.weights.bans == 0
+
+    asyncio.run(run())
+
+
+def test_the_first_start_fetches_the_wanted_history_once(tmp_path: Path) -> None:
+    async def run() -> None:
+        market = GeneratedMarket(symbols=["BTCUSDT", "ETHUSDT"])
+        async with Exchange(market, clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                from_ms = wall_ms() - 900_000
+                async with recording(
+                    ledger, exchange, symbols=["BTCUSDT", "ETHUSDT"], warmup_ms=900_000
+                ) as recorder:
+                    for symbol in ("BTCUSDT", "ETHUSDT"):
+                        await until(lambda s=symbol: recorder.warmup(s) is None)  # type: ignore[misc]
+                        coverage = ledger.coverage(
+                            symbol, from_ms + 5_000, wall_ms(), recorder.live_until_ms(symbol)
+                        )
+                        assert coverage.complete
+                for symbol in ("BTCUSDT", "ETHUSDT"):
+                    assert_equals_exchange(ledger, exchange, symbol)
+                    printed = market.trades(symbol, from_ms + 1_000, from_ms + 2_000)
+                    assert set(printed.id.tolist()) <= set(held(ledger, symbol).id.tolist())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1008, 1011, 1012, None])
+def test_any_end_of_the_socket_is_a_disconnect_and_what_was_missed_is_fetched(
+    tmp_path: Path, code: int | None
+) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange):
+                    await until(lambda: len(held(ledger)) > 100)
+                    await exchange.disconnect_all(code)
+                    head = ledger.runs("BTCUSDT")[-1].last_id
+                    await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 300)
+                    await until(lambda: not ledger.gaps("BTCUSDT"))
+                assert_equals_exchange(ledger, exchange)
+
+    asyncio.run(run())
+
+
+def test_a_gap_is_shown_while_rest_is_away_and_closes_when_it_is_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange) as recorder:
+                    await until(lambda: len(held(ledger)) > 100)
+                    exchange.rest_down = True
+                    await exchange.disconnect_all(1001)
+                    await until(lambda: bool(ledger.gaps("BTCUSDT")))
+                    start_ms = int(held(ledger).time_ms[0])
+                    coverage = ledger.coverage(
+                        "BTCUSDT", start_ms, wall_ms(), recorder.live_until_ms("BTCUSDT")
+                    )
+                    assert coverage.missing > 0
+                    assert not coverage.complete
+                    assert coverage.covered_pct < 100
+                    exchange.rest_down = False
+                    await until(lambda: not ledger.gaps("BTCUSDT"))
+                assert_equals_exchange(ledger, exchange)
+
+    asyncio.run(run())
+
+
+def test_an_unknown_symbol_is_named_and_the_others_are_recorded(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as logs:
+                async with recording(ledger, exchange, symbols=["NOPEUSDT", "BTCUSDT"]) as recorder:
+                    assert recorder.symbols == ["BTCUSDT"]
+                    await until(lambda: len(held(ledger)) > 10)
+                assert [line["symbol"] for line in logs if line["event"] == "unknown symbol"] == ["NOPEUSDT"]
+                with pytest.raises(NoSymbols, match="TAPEDECK_SYMBOLS"):
+                    async with recording(ledger, exchange, symbols=["NOPEUSDT"]):
+                        pass
+
+    asyncio.run(run())
+
+
+def test_with_rest_away_it_starts_and_records_by_the_filters_it_kept(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange):
+                    await until(lambda: len(held(ledger)) > 10)
+                exchange.rest_down = True
+                before = len(held(ledger))
+                async with recording(ledger, exchange) as recorder:
+                    assert recorder.symbols == ["BTCUSDT"]
+                    await until(lambda: len(held(ledger)) > before + 100)
+                    assert ledger.gaps("BTCUSDT")
+                    exchange.rest_down = False
+                    await until(lambda: not ledger.gaps("BTCUSDT"))
+                assert_equals_exchange(ledger, exchange)
+
+    asyncio.run(run())
+
+
+def test_at_a_first_start_with_rest_away_the_filters_are_learned_when_it_is_back(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            exchange.rest_down = True
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange):
+                    await until(lambda: len(held(ledger)) > 10)
+                    assert ledger.instruments == {}
+                    exchange.rest_down = False
+                    await until(lambda: "BTCUSDT" in ledger.instruments)
+                    assert ledger.venue == "simulated"
+
+    asyncio.run(run())
+
+
+def test_a_ledger_of_the_real_market_refuses_the_simulated_one(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                ledger.claim("binance spot")
+                with pytest.raises(VenueMismatch):
+                    async with recording(ledger, exchange):
+                        pass
+
+    asyncio.run(run())
+
+
+def test_malformed_messages_are_logged_and_lose_nothing_else(tmp_path: Path) -> None:
+    good = (
+        '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000000,"s":"BTCUSDT","a":%d,'
+        '"p":"62000.00000000","q":"0.00100000","f":%d,"l":%d,"T":1700000000000,"m":true,"M":true}}'
+    )
+    bad: list[str | bytes] = [
+        "{",
+        "",
+        b"\x00\xff",
+        "null",
+        "[]",
+        good[:60],
+        good.replace("62000.0", "NaN") % (3, 3, 3),
+    ]
+
+    async def talk(socket: ServerConnection) -> None:
+        for i in range(1, 6):
+            await socket.send(good % (i, i, i))
+            for text in bad:
+                await socket.send(text)
+        await socket.wait_closed()
+
+    async def run() -> None:
+        limits = Limits()
+        async with (
+            Exchange(fast_market(), clock=wall_ms, limits=limits) as exchange,
+            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+        ):
+            port = server.sockets[0].getsockname()[1]
+            with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as logs:
+                async with recording(ledger, exchange, stream_url=f"ws://127.0.0.1:{port}"):
+                    await until(lambda: len(ledger.trades("BTCUSDT", 0, 1_700_000_000_001)) == 5)
+                assert ledger.trades("BTCUSDT", 0, 1_700_000_000_001).id.tolist() == [1, 2, 3, 4, 5]
+            skipped = [line for line in logs if line["event"] == "message skipped"]
+            assert len(skipped) >= 5 * (len(bad) - 2)
+            assert all(len(line["text"]) <= 200 for line in skipped)
+
+    asyncio.run(run())
+
+
+def test_a_quiet_symbol_counts_as_up_to_date_once_rest_has_said_so(tmp_path: Path) -> None:
+    async def run() -> None:
+        market = GeneratedMarket(symbols=["BTCUSDT", "SHIBUSDT"], rate=0.02)
+        async with Exchange(market, clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                symbols = ["BTCUSDT", "SHIBUSDT"]
+                async with recording(ledger, exchange, symbols=symbols, warmup_ms=3_600_000) as recorder:
+                    await until(lambda: all(recorder.warmup(symbol) is None for symbol in symbols))
+                    assert all(ledger.runs(symbol) for symbol in symbols)
+
+    asyncio.run(run())

@@ -1,0 +1,89 @@
+"""REST within the exchange's limits, and what it says when there is no answer."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.rest import BinanceRest, RestAway, RestRefused, WeightBudget
+from tests.clock import wall_ms
+
+MINUTE = 1_700_000_040_000 // 60_000 * 60_000
+
+
+def test_requests_go_until_the_share_is_spent_and_again_in_the_next_minute() -> None:
+    budget = WeightBudget(limit=60, share=0.5)
+    assert [budget.wait_ms(10, MINUTE) for _ in range(3)] == [0, 0, 0]
+    assert budget.wait_ms(10, MINUTE + 15_000) == 45_000
+    assert budget.wait_ms(10, MINUTE + 60_000) == 0
+
+
+def test_the_exchanges_own_count_decides() -> None:
+    budget = WeightBudget(limit=60, share=0.5)
+    budget.seen(29, MINUTE)
+    assert budget.wait_ms(4, MINUTE + 1) == 59_999
+    budget.seen(3, MINUTE + 60_000)
+    assert budget.wait_ms(4, MINUTE + 60_001) == 0
+
+
+def test_a_request_heavier_than_the_share_still_goes_alone() -> None:
+    budget = WeightBudget(limit=12, share=0.5)
+    assert budget.wait_ms(20, MINUTE) == 0
+
+
+def test_silence_asked_for_is_kept_to_the_millisecond() -> None:
+    budget = WeightBudget()
+    budget.bar(7, MINUTE)
+    budget.bar(3, MINUTE)
+    assert budget.wait_ms(1, MINUTE + 6_999) == 1
+    assert budget.wait_ms(1, MINUTE + 7_000) == 0
+
+
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 30_000)), max_size=60))
+def test_no_minute_ever_holds_more_than_the_share(requests: list[tuple[int, int]]) -> None:
+    budget = WeightBudget(limit=100, share=0.5)
+    now_ms, spent = MINUTE, dict[int, int]()
+    for weight, pause_ms in requests:
+        now_ms += pause_ms
+        while wait_ms := budget.wait_ms(weight, now_ms):
+            now_ms += wait_ms
+        spent[now_ms // 60_000] = spent.get(now_ms // 60_000, 0) + weight
+    assert all(weight <= 50 for weight in spent.values())
+
+
+def test_a_refusal_carries_the_exchanges_code_and_an_outage_is_told_apart() -> None:
+    async def run() -> None:
+        async with (
+            Exchange(GeneratedMarket(symbols=["BTCUSDT"]), clock=wall_ms) as exchange,
+            BinanceRest(exchange.rest_url, wall_ms) as rest,
+        ):
+            with pytest.raises(RestRefused) as refused:
+                await rest.exchange_info(["BTCUSDT", "NOPE"])
+            assert refused.value.code == -1121
+            info = await rest.exchange_info(["BTCUSDT"])
+            assert info.venue == "simulated"
+            exchange.rest_down = True
+            with pytest.raises(RestAway):
+                await rest.trades_from_id("BTCUSDT", 1)
+
+    asyncio.run(run())
+
+
+def test_the_announced_limit_is_never_passed() -> None:
+    async def run() -> None:
+        limits = Limits(weight_per_minute=60)
+        async with (
+            Exchange(GeneratedMarket(symbols=["BTCUSDT"]), clock=wall_ms, limits=limits) as exchange,
+            BinanceRest(exchange.rest_url, wall_ms) as rest,
+        ):
+            await rest.exchange_info(["BTCUSDT"])
+            assert rest.budget.limit == 60
+            within_limit = 50 // 4 - 20 // 4
+            for _ in range(within_limit):
+                await rest.trades_from_time("BTCUSDT", wall_ms() - 3_600_000)
+            assert rest.budget.wait_ms(4, wall_ms()) > 0 or wall_ms() % 60_000 < 5_000
+            assert exchange.weights.bans == 0
+
+    asyncio.run(run())

@@ -1,0 +1,113 @@
+"""One order by id, whatever the links do."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.sequencer import Sequencer
+from storage.trades import TradeColumns
+from tests.tapes import START_MS, columns, rows_of, run_of
+
+
+def ids(trades: TradeColumns) -> list[int]:
+    return [int(i) for i in trades.id]
+
+
+@st.composite
+def deliveries(draw: st.DrawFn) -> list[list[int]]:
+    """What two links bring of ids 1..n, in batches: each drops, repeats and swaps as it likes."""
+    size = draw(st.integers(1, 40))
+    links = []
+    for _ in range(2):
+        order = [i for i in range(1, size + 1) if draw(st.integers(0, 9))]
+        for at in draw(st.lists(st.integers(0, max(0, len(order) - 2)), max_size=4)):
+            order[at : at + 2] = reversed(order[at : at + 2])
+        links.append(order + draw(st.lists(st.sampled_from(order), max_size=3)) if order else [])
+    batches: list[list[int]] = []
+    while any(links):
+        link = draw(st.sampled_from([link for link in links if link]))
+        count = draw(st.integers(1, 6))
+        batches.append(link[:count])
+        del link[:count]
+    return batches
+
+
+@given(deliveries(), st.data())
+def test_every_id_is_released_once_and_none_is_lost(batches: list[list[int]], data: st.DataObject) -> None:
+    sequencer = Sequencer(head=0)
+    tape = run_of(1, 50)
+    released: list[int] = []
+    for batch in batches:
+        released += ids(sequencer.accept(tape.take([i - 1 for i in batch])))  # type: ignore[arg-type]
+        if data.draw(st.booleans()):
+            released += ids(sequencer.settle())
+    released += ids(sequencer.drain())
+    brought = [i for batch in batches for i in batch]
+    assert sorted(released) == sorted(set(brought))
+    assert sequencer.duplicates == len(brought) - len(set(brought))
+    assert sequencer.conflicts == 0
+    assert sequencer.head == max(released, default=0)
+    assert not sequencer.waiting
+
+
+@given(st.permutations(range(1, 13)))
+def test_ids_without_a_hole_come_out_in_order_in_any_case(order: list[int]) -> None:
+    sequencer = Sequencer(head=0)
+    tape = run_of(1, 12)
+    released: list[int] = []
+    for i in order:
+        released += ids(sequencer.accept(tape.take(slice(i - 1, i))))
+    assert released == list(range(1, 13))
+
+
+def test_rows_behind_a_jump_wait_for_two_settles() -> None:
+    sequencer = Sequencer(head=10)
+    assert ids(sequencer.accept(run_of(13, 2))) == []
+    assert sequencer.waiting
+    assert ids(sequencer.settle()) == []
+    assert ids(sequencer.settle()) == [13, 14]
+    assert sequencer.head == 14
+
+
+def test_what_arrives_in_time_closes_the_jump() -> None:
+    sequencer = Sequencer(head=10)
+    sequencer.accept(run_of(13, 2))
+    sequencer.settle()
+    assert ids(sequencer.accept(run_of(11, 2))) == [11, 12, 13, 14]
+    assert ids(sequencer.settle()) == []
+
+
+def test_a_later_jump_waits_its_own_time() -> None:
+    sequencer = Sequencer(head=0)
+    sequencer.accept(run_of(3, 1))
+    sequencer.settle()
+    sequencer.accept(run_of(6, 1))
+    assert ids(sequencer.settle()) == [3]
+    assert ids(sequencer.settle()) == [6]
+
+
+def test_a_late_row_goes_on_at_once_and_opens_no_wait() -> None:
+    sequencer = Sequencer(head=100)
+    assert ids(sequencer.accept(run_of(50, 1))) == [50]
+    assert ids(sequencer.accept(TradeColumns.concat([run_of(51, 1), run_of(101, 2)]))) == [51, 101, 102]
+    assert sequencer.head == 102
+
+
+def test_without_a_head_the_first_row_is_the_beginning() -> None:
+    sequencer = Sequencer()
+    assert ids(sequencer.accept(run_of(7_000, 3))) == [7_000, 7_001, 7_002]
+
+
+def test_a_repeated_id_that_says_something_else_is_a_conflict_and_the_first_stays() -> None:
+    first = (5, START_MS, 100, 10, 1, 1, False)
+    other = (5, START_MS, 200, 10, 1, 1, False)
+    sequencer = Sequencer(head=4)
+    assert rows_of(sequencer.accept(columns([first, other]))) == [first]
+    assert rows_of(sequencer.accept(columns([other]))) == []
+    assert (sequencer.duplicates, sequencer.conflicts) == (2, 2)
+
+
+def test_the_wait_ends_when_too_much_is_held() -> None:
+    sequencer = Sequencer(head=0)
+    rows = run_of(2, 50_001)
+    assert len(sequencer.accept(rows)) == 50_001
+    assert not sequencer.waiting
