@@ -4,6 +4,7 @@ Invariant: the wall clock is read here alone, and the ledger is flushed and clos
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,7 +13,9 @@ from importlib.metadata import version
 import structlog
 from mcp.server import MCPServer
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collectors.recorder import NoSymbols, Recorder
 from collectors.rest import BinanceRest
@@ -63,7 +66,11 @@ def create_app(settings: Settings) -> Starlette:
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 
-    return Starlette(routes=[Route("/healthz", health), *transports.routes], lifespan=lifespan)
+    return Starlette(
+        routes=[Route("/healthz", health), *transports.routes],
+        middleware=[Middleware(PlainStartFailure)],
+        lifespan=lifespan,
+    )
 
 
 @asynccontextmanager
@@ -73,7 +80,7 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
         await recorder.prepare()
     except (NoSymbols, LedgerError) as error:
         log.error("cannot record", error=str(error))  # noqa: TRY400  one clear line for the operator
-        raise
+        raise StartRefused from error
     stop = asyncio.Event()
     task = asyncio.create_task(recorder.run(stop))
     try:
@@ -81,6 +88,25 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
     finally:
         stop.set()
         await task
+
+
+class StartRefused(Exception):
+    """The app cannot start, and the log says why."""
+
+
+class PlainStartFailure:
+    """A start that was refused ends without the framework's traceback."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def tell(message: Message) -> None:
+            if isinstance(sys.exception(), StartRefused):
+                message = {"type": message["type"], "message": ""}
+            await send(message)
+
+        await self._app(scope, receive, tell if scope["type"] == "lifespan" else send)
 
 
 def prepared_app(settings: Settings) -> Starlette:

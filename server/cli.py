@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -141,7 +142,14 @@ def _run(settings: Settings, announce: Callable[[str], None]) -> int:
         timeout_graceful_shutdown=GRACEFUL_S,
     )
     server = AnnouncingServer(config, announce)
-    server.run()
+    # uvicorn raises the signal again once it has stopped: then the way out is an ordinary one, with clean-up.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.run()
+    except SystemExit:
+        if server.started:
+            raise
+        return 1
     return 0 if server.started else 1
 
 

@@ -16,9 +16,16 @@ Row = tuple[int, int, int, int, int, int, bool]
 def columns(rows: Sequence[Row], *, exponent: int = 8) -> TradeColumns:
     """Rows as columns, prices and quantities at `exponent` decimals."""
     table = list(zip(*rows, strict=True)) if rows else [()] * 7
+    identity, time_ms, price, quantity, first_id, last_id = (np.array(part, np.int64) for part in table[:6])
+    maker = np.array(table[6], np.bool_)
     return TradeColumns(
-        *(np.array(column, np.int64) for column in table[:6]),
-        buyer_is_maker=np.array(table[6], np.bool_),
+        identity,
+        time_ms,
+        price,
+        quantity,
+        first_id,
+        last_id,
+        maker,
         price_exp=exponent,
         quantity_exp=exponent,
     )
