@@ -235,6 +235,8 @@ def _whole_ticks(row_size: Decimal, tick: Decimal) -> int:
         raise RowSizeInvalid(row_size, tick=tick, below=None, above=tick)
     in_ticks = Fraction(row_size) / Fraction(tick)
     whole = int(in_ticks)
+    if whole > INT64_MAX // 2:
+        raise RowSizeInvalid(row_size, tick=tick, below=None, above=tick)
     if whole != in_ticks:
         below = tick * whole if whole else None
         raise RowSizeInvalid(row_size, tick=tick, below=below, above=tick * (whole + 1))

@@ -65,6 +65,7 @@ class Backfill:
             return True
         gap = self._next_gap(symbol)
         if gap is None:
+            self._conclude(symbol)
             return False
         await self._fill(symbol, gap)
         return True
@@ -94,6 +95,14 @@ class Backfill:
             if retry is None or retry.not_before_ms <= now_ms:
                 return gap
         return None
+
+    def _conclude(self, symbol: str) -> None:
+        """With no gap left, the next one's progress counts anew."""
+        if symbol not in self._progress or self._ledger.gaps(symbol):
+            return
+        done = self._progress.pop(symbol)
+        if done.fetched:
+            log.info("history complete", symbol=symbol, trades=done.fetched, per_s=round(done.per_s))
 
     async def _fill(self, symbol: str, gap: Gap) -> None:
         rows = await self._rest.trades_from_id(symbol, gap.first_id)

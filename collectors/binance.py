@@ -115,6 +115,7 @@ _decode_combined = msgspec.json.Decoder(_Combined).decode
 _decode_bare = msgspec.json.Decoder(_AggTrade).decode
 _decode_any = msgspec.json.Decoder().decode
 _decode_page = msgspec.json.Decoder(list[_Row]).decode
+_decode_array = msgspec.json.Decoder(list[Any]).decode
 
 # msgspec reports bad UTF-8 in bytes and lone surrogates in str as the UnicodeErrors that they are, and JSON
 # nested beyond the interpreter's limit as RecursionError.
@@ -358,14 +359,33 @@ def _in_ms(time: int) -> int:
 # -- REST bodies ------------------------------------------------------------------------------------------
 
 
-def parse_agg_trades(body: bytes) -> TradeColumns:
-    """The rows of a page of `/api/v3/aggTrades`; raises WireError, and then nothing of the page is kept."""
-    rows = _decoded(_decode_page, body, "an array of aggTrades")
+@dataclass(frozen=True, slots=True, eq=False)
+class AggTradesPage:
+    """The rows of a page that could be read, in the order sent, and what was wrong with the others."""
+
+    trades: TradeColumns
+    malformed: list[Malformed]
+
+
+def parse_agg_trades(body: bytes) -> AggTradesPage:
+    """A page of `/api/v3/aggTrades`; WireError for a body that is no array. A bad row loses itself alone."""
+    try:
+        rows, malformed = _decode_page(body), list[Malformed]()
+    except _UNDECODABLE:
+        rows, malformed = _rows_one_by_one(_decoded(_decode_array, body, "an array of aggTrades"))
     columns, faults = _columns(rows)
-    if faults:
-        at, fault = faults[0]
-        raise type(fault)(f"row {at} of {len(rows)}: {fault}") from fault
-    return columns
+    malformed += [Malformed(str(fault), _excerpt(msgspec.json.encode(rows[at]))) for at, fault in faults]
+    return AggTradesPage(columns, malformed)
+
+
+def _rows_one_by_one(page: list[Any]) -> tuple[list[_Row], list[Malformed]]:
+    rows, malformed = [], []
+    for row in page:
+        try:
+            rows.append(msgspec.convert(row, _Row))
+        except msgspec.ValidationError as exc:
+            malformed.append(Malformed(f"aggTrade: {exc}", _excerpt(str(row))))
+    return rows, malformed
 
 
 class _RateLimit(Struct):

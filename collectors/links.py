@@ -5,6 +5,7 @@ included; what does not fit into the ring is counted, and the hole it leaves is 
 """
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ log = structlog.get_logger()
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 15.0
+# A link that is up but silent for longer does not prove that nothing was missed.
+SILENT_S = 5.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -59,6 +62,7 @@ class LinkState:
     connected: bool = False
     connects: int = 0
     received: int = 0
+    received_at_s: float = -math.inf
 
 
 class StreamLink:
@@ -72,6 +76,11 @@ class StreamLink:
         self._ring = ring
         self._connected = connected
         self.state = LinkState(self._base_url)
+
+    def is_bringing(self) -> bool:
+        """Whether the link is up and has brought something within the last seconds."""
+        silent_s = asyncio.get_running_loop().time() - self.state.received_at_s
+        return self.state.connected and silent_s < SILENT_S
 
     async def run(self, stop: asyncio.Event) -> None:
         """Hold the link open until `stop`; texts received until then are all in the ring on return."""
@@ -105,10 +114,12 @@ class StreamLink:
             log.info("link connected", url=self._base_url, connects=self.state.connects)
             self._connected()
             closer = asyncio.create_task(_close_on(stop, socket))
+            loop = asyncio.get_running_loop()
             try:
                 async for text in socket:
                     self._ring.put(text)
                     self.state.received += 1
+                    self.state.received_at_s = loop.time()
             finally:
                 closer.cancel()
                 self.state.connected = False

@@ -90,6 +90,7 @@ class Recorder:
         self._counts = _Counts()
         self._backfill = Backfill(ledger, rest, now_ms, warmup_ms=warmup_ms)
         self._instruments_known = False
+        self._flush_error: str | None = None
 
     # What readers ask
 
@@ -137,12 +138,11 @@ class Recorder:
             self._recordings[symbol] = _Recording(Sequencer(runs[-1].last_id if runs else None))
 
     async def _learn_instruments(self) -> None:
-        found = await self._look_up(self._wanted)
-        for symbol in self._wanted:
-            if symbol not in found:
-                found |= await self._look_up([symbol])
+        found = await self._look_up(list(self._wanted))
         self._instruments_known = True
         log.info("symbols known", symbols=sorted(found))
+        if unlisted := sorted(set(self._wanted) - found):
+            log.warning("symbols not listed", symbols=unlisted, recorded="all the same")
 
     async def _look_up(self, symbols: Sequence[str]) -> set[str]:
         """The symbols whose filters were learned; one that does not exist is dropped with its name."""
@@ -153,7 +153,10 @@ class Recorder:
                 raise RestAway(str(refusal)) from refusal
             if len(symbols) == 1:
                 self._drop(symbols[0], str(refusal))
-            return set()
+                return set()
+            # The refusal does not say which of them it is.
+            half = len(symbols) // 2
+            return await self._look_up(symbols[:half]) | await self._look_up(symbols[half:])
         self._ledger.claim(info.venue)
         found = info.instruments.keys() & set(symbols)
         for symbol in found:
@@ -201,10 +204,10 @@ class Recorder:
         await self._flush()
 
     def _begin_epoch(self) -> None:
-        """A link came up: if it is the only one, trades may have passed unseen before it."""
+        """A link came up: unless another one is bringing data, trades may have passed unseen before it."""
         while self._take(SLICE):
             pass
-        if sum(link.state.connected for link in self._links) == 1:
+        if sum(link.is_bringing() for link in self._links) == 0:
             self._live_since_ms = self._now_ms()
             for recording in self._recordings.values():
                 recording.synced = False
@@ -245,11 +248,11 @@ class Recorder:
         recording = self._recordings[symbol]
         added = self._ledger.append(symbol, rows)
         recording.trades += added.new
-        recording.synced = True
+        synced, recording.synced = recording.synced, True
         for gap in added.opened:
-            log.warning(
-                "gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing
-            )
+            # The first rows after a start or a reconnection lie beyond what was missed: that is no news.
+            tell = log.warning if synced else log.info
+            tell("gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing)
 
     def _verify(self) -> None:
         """Every symbol that is up to date with the links is known up to their newest event."""
@@ -274,7 +277,11 @@ class Recorder:
         try:
             await asyncio.to_thread(self._ledger.flush)
         except LedgerError as error:
-            log.error("flush failed", error=str(error))  # noqa: TRY400  the traceback says nothing more
+            if str(error) != self._flush_error:
+                log.error("flush failed", error=str(error))  # noqa: TRY400  the traceback says nothing more
+            self._flush_error = str(error)
+        else:
+            self._flush_error = None
 
     def _summarise(self) -> None:
         for symbol, recording in self._recordings.items():

@@ -131,7 +131,10 @@ class BinanceRest:
 
     async def _agg_trades(self, query: Mapping[str, str | int]) -> TradeColumns:
         body = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT)
-        return self._understood(parse_agg_trades, body)
+        page = self._understood(parse_agg_trades, body)
+        for malformed in page.malformed:
+            log.warning("row skipped", reason=malformed.reason, text=malformed.text)
+        return page.trades
 
     async def _get(self, path: str, query: Mapping[str, str | int], weight: int) -> bytes:
         while wait_ms := self.budget.wait_ms(weight, self._now_ms()):

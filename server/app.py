@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.recorder import NoSymbols, Recorder
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
-from server.settings import Settings, unknown_names
+from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
@@ -120,6 +120,6 @@ def prepared_app(settings: Settings) -> Starlette:
 def from_env() -> Starlette:
     """The app by the environment's settings: `uvicorn --factory server.app:from_env`."""
     try:
-        return prepared_app(Settings())
-    except LedgerError as error:
+        return prepared_app(load_settings())
+    except (LedgerError, ConfigurationInvalid) as error:
         raise SystemExit(f"tapedeck: {error}") from error

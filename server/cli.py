@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from pydantic import ValidationError
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
 from server.app import prepared_app, wall_clock_ms
-from server.settings import PREFIX, Settings
+from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
 from storage.errors import LedgerError
 
@@ -47,10 +46,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-
-
-class ConfigurationInvalid(Exception):
-    """One or more settings that cannot be used."""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -80,8 +75,14 @@ def _add_settings(parser: argparse.ArgumentParser, names: Any) -> None:
             f"--{name.replace('_', '-')}",
             default=argparse.SUPPRESS,
             metavar="VALUE",
-            help=f"{Settings.model_fields[name].description} ({PREFIX}{name.upper()})",
+            help=f"{Settings.model_fields[name].description} ({_default(name)}; {PREFIX}{name.upper()})",
         )
+
+
+def _default(name: str) -> str:
+    default = Settings.model_fields[name].get_default(call_default_factory=True)
+    shown = ",".join(default) if isinstance(default, list) else str(default)
+    return f"default {shown}" if shown else "default none"
 
 
 def _add_exchange_options(parser: argparse.ArgumentParser) -> None:
@@ -107,18 +108,8 @@ def _add_exchange_options(parser: argparse.ArgumentParser) -> None:
 
 def settings_from(given: argparse.Namespace, **fixed: Any) -> Settings:
     """Settings from flags over environment; raises `ConfigurationInvalid` naming every wrong one."""
-    flags: dict[str, Any] = {
-        name: value for name, value in vars(given).items() if name in Settings.model_fields
-    }
-    try:
-        return Settings(**flags | fixed)
-    except ValidationError as error:
-        wrong = [f"{_setting_name(detail['loc'])}: {detail['msg']}" for detail in error.errors()]
-        raise ConfigurationInvalid("; ".join(wrong)) from error
-
-
-def _setting_name(location: tuple[int | str, ...]) -> str:
-    return f"{PREFIX}{str(location[0]).upper()}" if location else "settings"
+    flags = {name: value for name, value in vars(given).items() if name in Settings.model_fields}
+    return load_settings(**flags | fixed)
 
 
 def _serve(given: argparse.Namespace) -> int:

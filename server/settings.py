@@ -10,17 +10,23 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "TAPEDECK_"
+ENV_FILE = ".env"
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _listed(value: Any) -> Any:
     """A comma-separated text as a list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _lowered(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _web_socket_url(url: str) -> str:
@@ -53,15 +59,18 @@ StreamUrls = Annotated[
 ]
 
 
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)]
+
+
 class Settings(BaseSettings):
     """What an operator may choose."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=".env", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_file=ENV_FILE, extra="ignore")
 
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     symbols: Symbols = Field(["BTCUSDT", "ETHUSDT"], description="symbols to record")
-    data_dir: Path = Field(
+    data_dir: Annotated[Path, AfterValidator(Path.expanduser)] = Field(
         default_factory=lambda: user_data_path("tapedeck") / "ledger", description="directory of the ledger"
     )
     stream_urls: StreamUrls = Field(
@@ -79,7 +88,7 @@ class Settings(BaseSettings):
     insecure_listen: bool = Field(
         False, description="listen beyond loopback although anybody who reaches the port may ask"
     )
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level logged")
+    log_level: LogLevel = Field("info", description="least level logged")
     log_format: Literal["auto", "console", "json"] = Field(
         "auto", description="console, json, or auto: json when not a terminal"
     )
@@ -108,7 +117,30 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def unknown_names(environment: Mapping[str, str] = os.environ) -> list[str]:
-    """The TAPEDECK_ names in the environment that are no setting."""
+class ConfigurationInvalid(Exception):
+    """One or more settings that cannot be used."""
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings, `overrides` before the environment; `ConfigurationInvalid` names every wrong one."""
+    try:
+        return Settings(**overrides)
+    except ValidationError as error:
+        wrong = [f"{_setting_name(detail['loc'])}{_said(detail['msg'])}" for detail in error.errors()]
+        raise ConfigurationInvalid("; ".join(wrong)) from error
+
+
+def _setting_name(location: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{str(location[0]).upper()}: " if location else ""
+
+
+def _said(message: str) -> str:
+    return message.removeprefix("Value error, ")
+
+
+def unknown_names(environment: Mapping[str, str | None] | None = None) -> list[str]:
+    """The TAPEDECK_ names in the environment and the `.env` file that are no setting."""
+    if environment is None:
+        environment = {**dotenv_values(ENV_FILE), **os.environ}
     known = {PREFIX + name.upper() for name in Settings.model_fields}
     return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)

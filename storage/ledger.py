@@ -80,6 +80,8 @@ class _Flush:
     removed: list[bytes] = field(default_factory=list)
     rows: dict[str, TradeColumns] = field(default_factory=dict)
     gaps: dict[str, dict[int, Gap]] = field(default_factory=dict)
+    held_back: dict[str, list[TradeColumns]] = field(default_factory=dict)
+    damage: CorruptRecord | None = None
 
     def take(self, symbol: str, tape: _Tape) -> None:
         """Move the pending rows of a symbol into this write, with the state that belongs to them."""
@@ -195,18 +197,22 @@ class TradeLedger:
     def flush(self) -> int:
         """Write all that is pending in one synced batch; how many trades that was.
 
-        Raises `StoreUnavailable` when the disk refuses: what was pending stays pending.
+        Raises `StoreUnavailable` when the disk refuses: what was pending stays pending. Raises
+        `CorruptRecord` when a stored second is damaged to which new rows belong: they stay in memory, the
+        second is left in place, and all else is written.
         """
         with self._flushing:
             flush = self._take_pending()
             if not flush.records:
                 return 0
             try:
-                self._write(flush.records | self._second_batches(flush.rows), flush.removed)
+                self._write(flush.records | self._second_batches(flush), flush.removed)
             except BaseException:
                 self._take_back(flush)
                 raise
             self._acknowledge(flush)
+            if flush.damage is not None:
+                raise flush.damage
             return sum(len(rows) for rows in flush.rows.values())
 
     def _take_pending(self) -> _Flush:
@@ -217,16 +223,24 @@ class TradeLedger:
                     flush.take(symbol, tape)
         return flush
 
-    def _second_batches(self, rows: Mapping[str, TradeColumns]) -> dict[bytes, bytes]:
+    def _second_batches(self, flush: _Flush) -> dict[bytes, bytes]:
         """Each touched second whole: what is stored of it and what is new."""
         batches: dict[bytes, bytes] = {}
-        for symbol, trades in rows.items():
+        for symbol, trades in flush.rows.items():
             for second_ms, new in by_second(trades):
                 key = keys.trades(symbol, second_ms)
-                stored = self._get(key)
-                held = [decode_stored([stored], key)] if stored is not None else []
-                batches[key] = encode_second_batch(TradeColumns.concat([*held, new]).by_id())
+                try:
+                    stored = self._stored_second(key)
+                except CorruptRecord as damage:
+                    flush.damage = damage
+                    flush.held_back.setdefault(symbol, []).append(new)
+                    continue
+                batches[key] = encode_second_batch(TradeColumns.concat([stored, new]).by_id())
         return batches
+
+    def _stored_second(self, key: bytes) -> TradeColumns:
+        stored = self._get(key)
+        return decode_stored([stored], key) if stored is not None else TradeColumns.empty()
 
     def _take_back(self, flush: _Flush) -> None:
         with self._lock:
@@ -239,6 +253,9 @@ class TradeLedger:
             for symbol, gaps in flush.gaps.items():
                 tape = self._tapes[symbol]
                 tape.writing, tape.stored_gaps = [], gaps
+                if symbol in flush.held_back:
+                    tape.pending = flush.held_back[symbol] + tape.pending
+                    tape.changed = True
 
     # Questions
 

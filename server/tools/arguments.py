@@ -4,7 +4,7 @@ Invariant: whatever the value, the outcome is a checked one or a `Refusal` that 
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -19,6 +19,7 @@ SHORTEST_MS = MINUTE_MS
 LONGEST_HOURS = 168
 # Characters and decimal places beyond which a number is a mistake or an attack.
 LONGEST_NUMBER = 40
+MOST_PLACES = 12
 # A caller's clock may run ahead of ours by this much before its end_time counts as the future.
 CLOCK_SKEW_MS = MINUTE_MS
 
@@ -45,12 +46,16 @@ class Window:
         return Decimal(self.end_ms - self.start_ms) / HOUR_MS
 
 
-def symbol_of(written: Any, instruments: Mapping[str, Instrument]) -> str:
-    """The recorded symbol that is meant: BTCUSDT, btc/usdt, BTC-USDT, or btc where only one has that base."""
+def symbol_of(written: Any, instruments: Mapping[str, Instrument], current: Collection[str] = ()) -> str:
+    """The recorded symbol that is meant: BTCUSDT, btc/usdt, BTC-USDT, or btc where only one has that base.
+
+    Of several with one base, those that are recorded at present (`current`) come first.
+    """
     name = "".join(c for c in str(written) if c.isalnum()).upper()
     if name in instruments:
         return name
     of_base = sorted(symbol for symbol, known in instruments.items() if name and known.base == name)
+    of_base = [symbol for symbol in of_base if symbol in current] or of_base
     if len(of_base) == 1:
         return of_base[0]
     near = of_base or difflib.get_close_matches(name, instruments, n=3)
@@ -155,9 +160,10 @@ def number_of(written: Any, name: str, code: str = "OPTION_INVALID") -> Decimal:
         number = Decimal(text) if len(text) <= LONGEST_NUMBER else Decimal("nan")
     except InvalidOperation:
         number = Decimal("nan")
-    if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
+    if not number.is_finite() or abs(number.adjusted()) > MOST_PLACES:
         raise Refusal(
-            code, f"{name} {_shown(written)} is no number; valid is a number such as 24; leave it out"
+            code,
+            f"{name} {_shown(written)} is no number; valid is a decimal number; leave it out for the default",
         )
     return number
 
@@ -177,7 +183,7 @@ def choice_of(written: Any, name: str, choices: Any) -> Any:
 def iso(time_ms: int) -> str:
     """ISO-8601 with milliseconds and Z."""
     seconds, ms = divmod(time_ms, 1000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{ms:03d}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}.{ms:03d}Z"
 
 
 def _shown(written: Any) -> str:

@@ -39,7 +39,9 @@ Symbol = Annotated[Any, TEXT, Field(description="recorded symbol as people write
 DurationHours = Annotated[
     Any,
     NUMBER,
-    Field(description="window length in hours up to end_time, 1/60 to 168; ignored with start_time"),
+    Field(
+        description="window length in hours up to end_time, 0.0167 (a minute) to 168; ignored with start_time"
+    ),
 ]
 StartTime = Annotated[
     Any, TEXT_OR_NULL, Field(description="window start, ISO-8601 UTC such as 2026-11-22T12:00:00Z")

@@ -157,8 +157,10 @@ def _sample(loaded: Loaded, min_trades: int) -> Sample:
     """How far the sample carries: the rate is over the covered part of the window."""
     trades = loaded.coverage.trades
     covered_ms = max(loaded.window.end_ms - loaded.window.start_ms - loaded.coverage.uncovered_ms, 1)
+    window_ms = loaded.window.end_ms - loaded.window.start_ms
     lacking_ms = (Decimal(min_trades - trades) * covered_ms / trades).to_integral_value(ROUND_CEILING)
-    grows = trades < min_trades and loaded.window.live
+    # A window that slides along fully covered holds no more later than now.
+    grows = trades < min_trades <= trades * window_ms // covered_ms and loaded.window.live
     return Sample(
         trades=trades,
         min_trades=min_trades,

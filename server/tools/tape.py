@@ -91,7 +91,7 @@ class Tape:
 
     def _symbol(self, written: Any, instruments: Mapping[str, Instrument]) -> str:
         try:
-            return symbol_of(written, instruments)
+            return symbol_of(written, instruments, self.recording.symbols)
         except Refusal:
             unknown_yet = set(self.recording.symbols) - instruments.keys()
             if str(written).upper() not in unknown_yet:
@@ -104,6 +104,10 @@ class Tape:
     def _no_trades(self, symbol: str, window: Window, coverage: Coverage) -> Refusal:
         """Why the window is empty: history on its way, nothing traded, or nothing recorded."""
         asked = f"{symbol} from {iso(window.start_ms)} to {iso(window.end_ms)}"
+        if coverage.uncovered_ms == 0:
+            return Refusal(
+                "NO_TRADES", f"nothing traded in {asked}, which is fully covered; try a longer duration_hours"
+            )
         warmup = self.recording.warmup(symbol)
         wanted_from_ms = self.ledger.warmup_from_ms(symbol)
         if warmup is not None and (wanted_from_ms is None or window.end_ms > wanted_from_ms):
@@ -112,10 +116,6 @@ class Tape:
                 f"no trade of {asked} is here yet, its history is being fetched; "
                 f"{warmup.held} trades so far, {warmup.per_s:.0f} a second, {self._ready(warmup)}; "
                 "ask again then",
-            )
-        if coverage.uncovered_ms == 0:
-            return Refusal(
-                "NO_TRADES", f"nothing traded in {asked}, which is fully covered; try a longer duration_hours"
             )
         runs = self.ledger.runs(symbol)
         kept = f"{iso(runs[0].first_ms)} to {iso(runs[-1].last_ms)}" if runs else "nothing yet"

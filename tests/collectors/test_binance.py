@@ -112,7 +112,7 @@ def test_what_is_sent_comes_back_exactly(
 
 @given(trade_columns())
 def test_a_page_comes_back_exactly(trades: TradeColumns) -> None:
-    assert_same(parse_agg_trades(agg_trades_page(trades)), trades)
+    assert_same(parse_agg_trades(agg_trades_page(trades)).trades, trades)
 
 
 def test_events_have_the_documented_fields_in_the_documented_order() -> None:
@@ -336,7 +336,7 @@ def test_a_stream_is_named_in_lower_case() -> None:
 
 
 def test_an_empty_page_has_no_rows() -> None:
-    assert len(parse_agg_trades(b"[]")) == 0
+    assert len(parse_agg_trades(b"[]").trades) == 0
 
 
 @pytest.mark.parametrize(
@@ -347,14 +347,30 @@ def test_an_empty_page_has_no_rows() -> None:
         (b'[{"a":1,', NotJson, "truncated"),
         (b"\xff\xfe", NotJson, "array of aggTrades"),
         (b"{}", UnexpectedShape, "Expected `array`"),
-        (b'[{"a":1}]', UnexpectedShape, "missing required field `p`"),
-        (b'[{"a":1,"p":"1","q":"1","f":2,"l":1,"T":5,"m":true}]', UnexpectedShape, "f=2 to l=1"),
-        (b'[{"a":1,"p":"1e3","q":"1","f":1,"l":1,"T":5,"m":true}]', InexactDecimal, "row 0 of 1: read '1e3'"),
     ],
 )
 def test_a_bad_page_says_what_was_read(body: bytes, error: type[WireError], names: str) -> None:
     with pytest.raises(error, match=names):
         parse_agg_trades(body)
+
+
+GOOD_ROW = b'{"a":7,"p":"1","q":"1","f":1,"l":1,"T":5,"m":true}'
+
+
+@pytest.mark.parametrize(
+    ("row", "names"),
+    [
+        (b'{"a":1}', "missing required field `p`"),
+        (b'{"a":"8","p":"1","q":"1","f":1,"l":1,"T":5,"m":true}', "Expected `int`"),
+        (b"null", "Expected `object`"),
+        (b'{"a":1,"p":"1","q":"1","f":2,"l":1,"T":5,"m":true}', "f=2 to l=1"),
+        (b'{"a":1,"p":"1e3","q":"1","f":1,"l":1,"T":5,"m":true}', "read '1e3'"),
+    ],
+)
+def test_a_bad_row_of_a_page_loses_itself_alone(row: bytes, names: str) -> None:
+    page = parse_agg_trades(b"[" + row + b"," + GOOD_ROW + b"]")
+    assert page.trades.id.tolist() == [7]
+    assert [names in malformed.reason for malformed in page.malformed] == [True]
 
 
 def test_an_api_error_is_told_from_other_bodies() -> None:

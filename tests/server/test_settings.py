@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from server.cli import ConfigurationInvalid, main, settings_from
-from server.settings import Settings, unknown_names
+from server.cli import main, settings_from
+from server.settings import ConfigurationInvalid, Settings, unknown_names
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -188,16 +189,26 @@ def test_the_same_question_gets_the_same_bytes(desk: Desk) -> None:
         assert len(texts) == 1
 
 
-def test_a_thin_profile_is_answered_and_says_when_it_will_be_reliable(desk: Desk) -> None:
+def test_a_thin_profile_is_answered_with_its_count_and_rate(desk: Desk) -> None:
     answer = desk.answer("get_volume_profile", symbol="BTCUSDT", duration_hours=1)
     sample = answer["sample"]
     assert (sample["trades"], sample["min_trades"], sample["reliable"]) == (125, 1000, False)
-    assert sample["ready_at"] is not None
+    assert sample["ready_at"] is None  # the hour is covered: it will hold no more
     assert "125 trades" in answer["caveats"][0]
-    past = desk.answer(
-        "get_volume_profile", symbol="BTCUSDT", duration_hours=1, end_time="2023-11-15T10:00:00Z"
-    )
-    assert past["sample"]["ready_at"] is None
+
+
+def test_a_recording_that_has_just_begun_says_when_its_profile_will_be_reliable(tmp_path: Path) -> None:
+    with TradeLedger.open(tmp_path / "young") as ledger:
+        ledger.keep_instrument(BTCUSDT, since_ms=0)
+        begin_ms = END_MS - 50_000
+        rows = [(i, begin_ms + i * 100, (62_000 + i % 9) * 10**8, 10**8, i, i, False) for i in range(500)]
+        ledger.append("BTCUSDT", columns(rows))
+        answer = Desk(ledger, FakeRecording()).answer(
+            "get_volume_profile", symbol="BTCUSDT", duration_hours=1
+        )
+    assert answer["sample"]["rate_per_s"] == 10.0
+    ready_ms = datetime.fromisoformat(answer["sample"]["ready_at"]).timestamp() * 1000
+    assert ready_ms == END_MS + 50_000
 
 
 def test_vacuums_are_ranked_by_distance_and_say_what_is_unknown(desk: Desk) -> None:
@@ -240,6 +251,7 @@ def test_vacuums_are_ranked_by_distance_and_say_what_is_unknown(desk: Desk) -> N
         ({"row_size": "0.015"}, "ROW_SIZE_INVALID"),
         ({"row_size": -1}, "ROW_SIZE_INVALID"),
         ({"row_size": "1e999"}, "ROW_SIZE_INVALID"),
+        ({"row_size": "1e30"}, "ROW_SIZE_INVALID"),
         ({"row_size": 0.01}, "ROW_TOO_FINE"),
         ({"end_time": "2020-01-01T00:00:00Z"}, "NO_TRADES"),
         ({"detail": "everything"}, "OPTION_INVALID"),
@@ -261,6 +273,7 @@ def test_every_wrong_argument_gets_its_coded_error(
         ("get_volume_profile", {"value_area_pct": 99}),
         ("get_volume_profile", {"value_area_method": "three_row"}),
         ("get_volume_profile", {"min_trades": "many"}),
+        ("get_volume_profile", {"min_trades": 1e30}),
         ("get_liquidity_vacuums", {"rule": "thick"}),
         ("get_liquidity_vacuums", {"threshold_pct": 0}),
         ("get_liquidity_vacuums", {"stop_hint": "up"}),

@@ -321,6 +321,28 @@ def test_a_flipped_byte_in_a_table_file_is_named_and_never_a_wrong_answer(path: 
         ledger.trades("X", *WHOLE)
 
 
+def test_a_damaged_second_holds_back_its_own_rows_alone(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", run_of(1, 5))
+    db = plyvel.DB(str(path), compression=None)
+    db.put(keys.trades("X", START_MS), b"\xc1 no second-batch")
+    db.close()
+    later = run_of(7, 5, start_ms=START_MS + 60_000)
+    ledger = TradeLedger.open(path)
+    ledger.append("X", columns([(6, START_MS + 999, 100, 100, 1, 1, False)]))
+    ledger.append("X", later)
+    ledger.append("Y", later)
+    with pytest.raises(CorruptRecord, match="trades:X"):
+        ledger.flush()
+    with pytest.raises(CorruptRecord):
+        ledger.close()
+    with TradeLedger.open(path) as ledger:
+        assert rows_of(ledger.trades("Y", *WHOLE)) == rows_of(later)
+        assert rows_of(ledger.trades("X", START_MS + 60_000, 2 * START_MS)) == rows_of(later)
+        with pytest.raises(CorruptRecord):
+            ledger.trades("X", *WHOLE)
+
+
 KILLED = textwrap.dedent("""
     import os, sys
     from pathlib import Path

@@ -31,7 +31,7 @@ def ask(
 def page(**query: Any) -> TradeColumns:
     reply = ask("/api/v3/aggTrades", symbol="BTCUSDT", **query)
     assert reply.status == 200, reply.body
-    return parse_agg_trades(reply.body)
+    return parse_agg_trades(reply.body).trades
 
 
 def refusal(path: str, **query: Any) -> ApiError | None:

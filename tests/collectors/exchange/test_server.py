@@ -289,13 +289,13 @@ async def test_rest_and_streams_agree_over_one_port(exchange: Exchange, clock: C
         )
         assert response.status_code == 200
         assert response.headers["x-mbx-used-weight-1m"] == "4"
-        assert_same([text], parse_agg_trades(response.content))
+        assert_same([text], parse_agg_trades(response.content).trades)
 
 
 async def test_a_full_page_arrives_whole(exchange: Exchange) -> None:
     async with httpx.AsyncClient(base_url=exchange.rest_url, trust_env=False) as client:
         response = await client.get("/api/v3/aggTrades", params={"symbol": "BTCUSDT", "limit": 1000})
-    assert len(parse_agg_trades(response.content)) == 1000
+    assert len(parse_agg_trades(response.content).trades) == 1000
 
 
 async def test_history_reaches_back_from_the_opening(market: GeneratedMarket, clock: Clock) -> None:
@@ -306,7 +306,7 @@ async def test_history_reaches_back_from_the_opening(market: GeneratedMarket, cl
         floor_ms = clock() - 1_800_000
         clock.advance(60_000)
         response = await client.get("/api/v3/aggTrades", params={"symbol": "BTCUSDT", "fromId": 1})
-        assert parse_agg_trades(response.content).id[0] == market.first_id_from("BTCUSDT", floor_ms)
+        assert parse_agg_trades(response.content).trades.id[0] == market.first_id_from("BTCUSDT", floor_ms)
 
 
 async def test_rest_can_be_down_while_streams_go_on(exchange: Exchange, clock: Clock) -> None:
