@@ -15,7 +15,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 SSE_PATH = "/sse"
 MESSAGES_PATH = "/messages"
@@ -65,8 +65,9 @@ class SseEndpoint:
         self.lifespan_state: Any = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        response = _Response(send)
         try:
-            async with self.transport.connect_sse(scope, receive, send) as (incoming, outgoing):
+            async with self.transport.connect_sse(scope, receive, response.send) as (incoming, outgoing):
                 await serve_dual_era_loop(
                     self._server,
                     incoming,
@@ -77,6 +78,23 @@ class SseEndpoint:
         except ValueError:
             # A foreign Host or Origin: the transport has answered 421 or 403 already.
             return
+        await response.end()
+
+
+class _Response:
+    """A response that is brought to its end: a stream cut short by a shutdown lacks its last chunk."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open = False
+
+    async def send(self, message: Message) -> None:
+        await self._send(message)
+        self._open = message["type"] == "http.response.start" or bool(message.get("more_body"))
+
+    async def end(self) -> None:
+        if self._open:
+            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 class MessagesEndpoint:
