@@ -1,5 +1,6 @@
 """Why a question has no answer: each refusal says what happened, what is valid and what to try.
 
+    BinsTooWide          not for people: the histogram is coarser than the rows; ask with exact prices
     Refused
     ├── NoTrades         the window holds no valid trade
     ├── OptionInvalid    an option lies outside its range
@@ -11,6 +12,10 @@ Invariant: the fields of a refusal carry the numbers of its message, so that no 
 
 from decimal import Decimal
 from typing import ClassVar
+
+
+class BinsTooWide(Exception):
+    """The histogram's bins are too wide for the rows wanted; one by exact price has the answer."""
 
 
 class Refused(Exception):

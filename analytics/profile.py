@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics.errors import OptionInvalid
 from analytics.rows import Rows, TickHistogram, exact_total, on_ticks, profile_row_ticks, rows_of
-from storage.trades import INT64_MAX, IntArray, PriceHistogram, decimal_of
+from storage.trades import IntArray, PriceHistogram, decimal_of
 
 ValueAreaMethod = Literal["two_row", "one_row"]
 _STEP: dict[ValueAreaMethod, int] = {"two_row": 2, "one_row": 1}
@@ -29,14 +29,15 @@ CONTEST_DISTANCE = 3
 class PointOfControl:
     """The row of greatest volume: `row` is its index, `low` and `high` its lowest and highest tick's price.
 
-    `tick` is the heaviest exact tick inside it, `volume` is in the base asset, `share_pct` its share of all
-    volume. `contested` is the low price of the largest row >= 3 rows away with >= 90 % of its volume.
+    `tick` is the heaviest exact tick inside it, None where the histogram has bins. `volume` is in the base
+    asset, `share_pct` its share of all volume. `contested` is the low price of the largest row >= 3 rows
+    away with >= 90 % of its volume.
     """
 
     row: int
     low: Decimal
     high: Decimal
-    tick: Decimal
+    tick: Decimal | None
     volume: Decimal
     share_pct: float
     contested: Decimal | None
@@ -95,7 +96,6 @@ def volume_profile(
     poc = poc_row(rows.volume)
     val_row, vah_row = value_area(rows.volume, poc, value_area_pct, method)
     vwap, vwap_sigma = volume_weighted_price(ticks)
-    low, high = ticks.span
     buy, sell, trades = exact_total(rows.buy), exact_total(rows.sell), exact_total(rows.trades)
     return VolumeProfile(
         rows=rows,
@@ -109,8 +109,8 @@ def volume_profile(
         method=method,
         vwap=vwap,
         vwap_sigma=vwap_sigma,
-        high=ticks.price(high),
-        low=ticks.price(low),
+        high=ticks.price(ticks.highest),
+        low=ticks.price(ticks.lowest),
         last=last,
         total_volume=rows.quantity(ticks.total),
         buy_volume=rows.quantity(buy),
@@ -164,33 +164,14 @@ def value_area(
 def volume_weighted_price(ticks: TickHistogram) -> tuple[Decimal, Decimal]:
     """VWAP `Σpq/Σq` and the standard deviation around it, exact, rounded half-even to the tick's decimals.
 
-    Sums run over whole ticks from the lowest price, so that the variance is a difference of integers and
-    never negative.
+    The variance is a difference of exact integers and never negative.
     """
-    lowest = int(ticks.at[0])
-    steps = ticks.at - lowest
-    first_moment = exact_dot(ticks.volume, steps)
-    second_moment = _exact_square_dot(ticks.volume, steps)
-    mean = Fraction(ticks.tick_int * (lowest * ticks.total + first_moment), ticks.total)
-    variance = ticks.tick_int**2 * (ticks.total * second_moment - first_moment**2)
+    mean = Fraction(ticks.notional, ticks.total)
+    variance = ticks.total * ticks.square_notional - ticks.notional**2
     return (
         decimal_of(round(mean), ticks.decimals),
         decimal_of(_rounded_root(variance, ticks.total), ticks.decimals),
     )
-
-
-def exact_dot(weights: IntArray, values: IntArray) -> int:
-    """`Σ weights * values` of non-negative int64 columns, exact whatever its size.
-
-    The sum of `weights` fits in 64 bits; where the products do not, the bits of `values` are halved.
-    """
-    top = int(values.max(initial=0))
-    if top == 0:
-        return 0
-    if int(weights.sum()) <= INT64_MAX // top:
-        return int(weights @ values)
-    half = top.bit_length() // 2
-    return (exact_dot(weights, values >> half) << half) + exact_dot(weights, values & ((1 << half) - 1))
 
 
 def heaviest_tick(ticks: TickHistogram, low: int, high: int) -> int:
@@ -204,6 +185,10 @@ def heaviest_tick(ticks: TickHistogram, low: int, high: int) -> int:
     heaviest = at[volume == volume.max()]
     first, last = ticks.span
     return int(heaviest[np.argmin(np.abs(heaviest - first - (last - heaviest)))])
+
+
+def _poc_tick(ticks: TickHistogram, low: int, high: int) -> Decimal | None:
+    return ticks.price(heaviest_tick(ticks, low, high)) if ticks.bin_ticks == 1 else None
 
 
 def _check_value_area(pct: Decimal | int, method: ValueAreaMethod) -> None:
@@ -221,7 +206,7 @@ def _point_of_control(ticks: TickHistogram, rows: Rows, poc: int) -> PointOfCont
         row=poc,
         low=rows.low(poc),
         high=rows.high(poc),
-        tick=ticks.price(heaviest_tick(ticks, lowest, lowest + rows.row_ticks - 1)),
+        tick=_poc_tick(ticks, lowest, lowest + rows.row_ticks - 1),
         volume=rows.quantity(volume),
         share_pct=_share_pct(volume, ticks.total),
         contested=None if rival is None else rows.low(rival),
@@ -254,15 +239,6 @@ def _sides(below: list[int], above: list[int]) -> tuple[bool, bool]:
     if sum(below) == sum(above) == 0:
         return True, True
     return sum(below) > sum(above), sum(above) >= sum(below)
-
-
-def _exact_square_dot(weights: IntArray, values: IntArray) -> int:
-    """`Σ weights * values**2`, exact whatever its size."""
-    if int(values.max(initial=0)) ** 2 <= INT64_MAX:
-        return exact_dot(weights, values * values)
-    return sum(
-        weight * value * value for weight, value in zip(weights.tolist(), values.tolist(), strict=True)
-    )
 
 
 def _rounded_root(square: int, divisor: int) -> int:

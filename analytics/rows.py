@@ -13,7 +13,7 @@ from math import gcd
 
 import numpy as np
 
-from analytics.errors import NoTrades, RowSizeInvalid, RowTooFine
+from analytics.errors import BinsTooWide, NoTrades, RowSizeInvalid, RowTooFine
 from storage.trades import INT64_MAX, IntArray, PriceHistogram, decimal_of, exact_bincount, smallest_exponent
 
 MAX_ROWS = 2_000
@@ -30,6 +30,8 @@ class TickHistogram:
     """Traded quantity per tick: (prices,) columns, `at` the price in ticks from 0, ascending, none twice.
 
     The tick is `tick_int * 10**-decimals`, quantities are `* 10**-quantity_exp`; `total` is their exact sum.
+    `at` is exact where `bin_ticks` is 1, else the low edge of a bin that wide. `lowest` and `highest` are the
+    extreme traded prices in ticks; `notional` and `square_notional` are Σpq and Σp²q at `decimals`.
     """
 
     at: IntArray
@@ -40,6 +42,11 @@ class TickHistogram:
     decimals: int
     quantity_exp: int
     total: int
+    bin_ticks: int
+    lowest: int
+    highest: int
+    notional: int
+    square_notional: int
 
     @property
     def volume(self) -> IntArray:
@@ -51,7 +58,7 @@ class TickHistogram:
 
     @property
     def span(self) -> tuple[int, int]:
-        """Lowest and highest traded price in ticks."""
+        """Lowest and highest traded price, or bin, in ticks."""
         return int(self.at[0]), int(self.at[-1])
 
     def price(self, ticks: int) -> Decimal:
@@ -115,17 +122,30 @@ def on_ticks(histogram: PriceHistogram, tick: Decimal, lot: Decimal | None = Non
     total = exact_total(histogram.buy) + exact_total(histogram.sell)
     if total > INT64_MAX:
         raise ValueError(f"the window's volume does not fit in 64 bits: {total}e-{histogram.quantity_exp}")
-    unit = gcd(int(tick.scaleb(price_exp)), int(np.gcd.reduce(histogram.price_int)))
+    totals = histogram.totals
+    assert totals is not None
+    unit = gcd(int(tick.scaleb(price_exp)), totals.divisor)
+    if histogram.bin_int is not None and histogram.bin_int % unit:
+        raise BinsTooWide
     decimals = decimals_of(decimal_of(unit, price_exp))
+    sums = totals.shifted(decimals - price_exp, 0)
     return TickHistogram(
         histogram.price_int // unit, histogram.buy, histogram.sell, histogram.trades,
         tick_int=unit // 10 ** (price_exp - decimals), decimals=decimals,
         quantity_exp=histogram.quantity_exp, total=total,
+        bin_ticks=1 if histogram.bin_int is None else histogram.bin_int // unit,
+        lowest=totals.low // unit, highest=totals.high // unit,
+        notional=sums.notional, square_notional=sums.square_notional,
     )  # fmt: skip
 
 
 def rows_of(ticks: TickHistogram, row_ticks: int) -> Rows:
-    """The exact sums over rows of `row_ticks` ticks: `r = floor(price / row_size)`."""
+    """The exact sums over rows of `row_ticks` ticks: `r = floor(price / row_size)`.
+
+    Raises BinsTooWide where the histogram's bins do not fall into such rows.
+    """
+    if row_ticks % ticks.bin_ticks:
+        raise BinsTooWide
     first, last = _row_span(ticks.span, row_ticks)
     row = ticks.at // row_ticks - first
     size = last - first + 1
@@ -163,6 +183,8 @@ def vacuum_row_ticks(ticks: TickHistogram, row_size: Decimal | None = None) -> i
 def asked_row_ticks(ticks: TickHistogram, row_size: Decimal) -> int:
     """Ticks in a caller's row size. Raises RowSizeInvalid off the tick, RowTooFine beyond 2,000 rows."""
     row_ticks = _whole_ticks(row_size, ticks.tick)
+    if row_ticks % ticks.bin_ticks:
+        raise BinsTooWide
     rows = _row_count(ticks.span, row_ticks)
     if rows > MAX_ROWS:
         fits = next(m for m in row_ladder() if _row_count(ticks.span, m) <= MAX_ROWS)
@@ -247,7 +269,12 @@ def _fitting(ticks: TickHistogram, limit: int) -> Iterator[int]:
     """Row sizes of the ladder, in ticks, with at most `limit` rows between the quantiles and 2,000 in all."""
     quantiles = ticks.quantile_span()
     for row_ticks in row_ladder():
-        if _row_count(quantiles, row_ticks) <= limit and _row_count(ticks.span, row_ticks) <= MAX_ROWS:
+        # Bins hide where a price lies by up to their width: then even the most rows there may be must count.
+        hidden = 0 if row_ticks % ticks.bin_ticks == 0 else ticks.bin_ticks // row_ticks + 1
+        fits = _row_count(quantiles, row_ticks) - hidden <= limit
+        if fits and _row_count(ticks.span, row_ticks) - hidden <= MAX_ROWS:
+            if hidden:
+                raise BinsTooWide
             yield row_ticks
 
 

@@ -1,6 +1,7 @@
 """How long an answer takes, how fast trades come in, and what a trade costs on disk and in memory.
 
-A day of the generated market (BTCUSDT, seed 1) in a temporary ledger. An answer is measured from the ledger's
+A day of the generated market (BTCUSDT, seed 1) in a temporary ledger, its hours sealed as they are under a
+server. An answer is measured from the ledger's
 files to the levels; its rivals, pandas and numpy, have the columns in memory already and make the rows, the
 POC and the value area alone, so that the ratios say what keeping the trades on disk costs. All are measured
 in interleaved rounds of one run and must agree on every level; medians are printed.
@@ -19,19 +20,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
+from analytics.errors import BinsTooWide
 from analytics.profile import VolumeProfile, poc_row, value_area, volume_profile
 from analytics.rows import Rows
 from analytics.vacuums import LiquidityVacuums, liquidity_vacuums
 from collectors.binance import agg_trade_events, combined, parse_messages, stream_name
 from collectors.exchange import GeneratedMarket
 from collectors.sequencer import Sequencer
+from storage import keys
 from storage.codec import by_second, encode_second_batch
-from storage.ledger import TradeLedger
-from storage.trades import Instrument, IntArray, TradeColumns
+from storage.ledger import SEAL_GRACE_MS, TradeLedger
+from storage.trades import Instrument, IntArray, PriceHistogram, TradeColumns
+from storage.view import LedgerView
+
+T = TypeVar("T")
 
 SYMBOL = "BTCUSDT"
 SEED = 1
@@ -82,8 +89,11 @@ class Report:
     trades: int
     answers: list[Answer]
     ingest: list[Ingest]
-    record_bytes_a_trade: float
+    seconds_bytes_a_trade: float
+    sealed_bytes_a_trade: float
     directory_bytes_a_trade: float
+    open_ms: float
+    seal_ms_an_hour: float
     memory: Memory
 
 
@@ -108,9 +118,11 @@ def measured(directory: Path) -> Report:
     ingest = [burst(directory / "burst", trades), live(directory / "live", trades)]
     path = directory / "day"
     with TradeLedger.open(path) as ledger:
-        fill(ledger, market.instruments[SYMBOL], trades)
+        filled = fill(ledger, market.instruments[SYMBOL], trades)
     on_disk = directory_bytes(path)  # before the questions: many reads make LevelDB rewrite its files
+    began = time.perf_counter()
     with TradeLedger.open(path) as ledger:
+        open_ms = (time.perf_counter() - began) * 1000
         answers = [answer for hours in (1, 24) for answer in questions(ledger, trades, hours)]
     return Report(
         python=platform.python_version(),
@@ -118,36 +130,67 @@ def measured(directory: Path) -> Report:
         trades=len(trades),
         answers=answers,
         ingest=ingest,
-        record_bytes_a_trade=record_bytes(trades) / len(trades),
+        seconds_bytes_a_trade=seconds_bytes(trades) / len(trades),
+        sealed_bytes_a_trade=filled.sealed_bytes / len(trades),
         directory_bytes_a_trade=on_disk / len(trades),
+        open_ms=open_ms,
+        seal_ms_an_hour=filled.seal_ms_an_hour,
         memory=memory_in_a_process_of_its_own(path),
     )
 
 
-def fill(ledger: TradeLedger, instrument: Instrument, trades: TradeColumns) -> None:
-    """The day in the ledger, an hour a write."""
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """What the day became: bytes of its blocks and rollups with their keys, median time to seal an hour."""
+
+    sealed_bytes: int
+    seal_ms_an_hour: float
+
+
+def fill(ledger: TradeLedger, instrument: Instrument, trades: TradeColumns) -> Filled:
+    """The day in the ledger, an hour a write; each is sealed when it is finished, as the recorder does."""
     ledger.keep_instrument(instrument, START_MS)
+    size, taken_ms = 0, []
     for start_ms in range(START_MS, END_MS, HOUR_MS):
         ledger.append(SYMBOL, trades.within(start_ms, start_ms + HOUR_MS))
         ledger.flush()
+        began = time.perf_counter()
+        sealed = ledger.seal(start_ms + HOUR_MS + SEAL_GRACE_MS)
+        taken_ms.append((time.perf_counter() - began) * 1000)
+        ledger.compact()
+        if [hour.hour_ms for hour in sealed] != [start_ms]:
+            raise AssertionError(f"hour {start_ms} is not the one that was sealed: {sealed}")
+        names = keys.block(SYMBOL, start_ms), keys.rollup(SYMBOL, start_ms)
+        size += sealed[0].size + sum(map(len, names))
+    return Filled(size, statistics.median(taken_ms))
 
 
 # Answers
 
 
 def profile_of(ledger: TradeLedger, instrument: Instrument, start_ms: int, end_ms: int) -> VolumeProfile:
+    analyse = partial(volume_profile, tick=instrument.tick, lot=instrument.lot)
     with ledger.view(SYMBOL) as view:
-        histogram = view.histogram(start_ms, end_ms)
-    return volume_profile(histogram, tick=instrument.tick, lot=instrument.lot)
+        return over_prices(view, start_ms, end_ms, analyse)
 
 
 def vacuums_of(ledger: TradeLedger, instrument: Instrument, start_ms: int, end_ms: int) -> LiquidityVacuums:
-    with ledger.view(SYMBOL) as view:
-        chunks, histogram = view.chunks(start_ms, end_ms), view.histogram(start_ms, end_ms)
-    return liquidity_vacuums(
-        histogram, chunks, symbol=SYMBOL, tick=instrument.tick, lot=instrument.lot,
-        start_ms=start_ms, end_ms=end_ms,
+    analyse = partial(
+        liquidity_vacuums,
+        symbol=SYMBOL, tick=instrument.tick, lot=instrument.lot, start_ms=start_ms, end_ms=end_ms,
     )  # fmt: skip
+    with ledger.view(SYMBOL) as view:
+        return over_prices(
+            view, start_ms, end_ms, lambda histogram: analyse(histogram, view.chunks(start_ms, end_ms))
+        )
+
+
+def over_prices(view: LedgerView, start_ms: int, end_ms: int, analyse: Callable[[PriceHistogram], T]) -> T:
+    """As the server asks: by the rollups' bins where they serve, else by exact prices."""
+    try:
+        return analyse(view.histogram(start_ms, end_ms, exact=False))
+    except BinsTooWide:
+        return analyse(view.histogram(start_ms, end_ms))
 
 
 def questions(ledger: TradeLedger, trades: TradeColumns, hours: int) -> Iterator[Answer]:
@@ -287,8 +330,8 @@ def ingest(path: Path, how: str, seconds: list[list[str]]) -> Ingest:
 # Bytes and memory
 
 
-def record_bytes(trades: TradeColumns) -> int:
-    """Keys and values alone."""
+def seconds_bytes(trades: TradeColumns) -> int:
+    """Keys and values alone of what is not sealed yet."""
     key_bytes = len(f"trades:{SYMBOL}:{START_MS}")
     return sum(key_bytes + len(encode_second_batch(rows)) for _, rows in by_second(trades))
 
@@ -353,9 +396,10 @@ def print_report(report: Report) -> None:
     for way in report.ingest:
         print(f"ingest, {way.how:<28}{way.per_s:>10,.0f} trades/s{way.cpu_us_a_trade:>8.1f} us CPU a trade")
     print(
-        f"on disk                 {report.record_bytes_a_trade:.1f} bytes a trade in records, "
-        f"{report.directory_bytes_a_trade:.1f} in the directory"
+        f"on disk                 {report.sealed_bytes_a_trade:.2f} bytes a trade in sealed hours, "
+        f"{report.seconds_bytes_a_trade:.1f} before; {report.directory_bytes_a_trade:.2f} in the directory"
     )
+    print(f"sealing an hour         {report.seal_ms_an_hour:.0f} ms; opening the day {report.open_ms:.1f} ms")
     memory = report.memory
     print(
         f"RssAnon                 {memory.imports_mib:.0f} MiB after the imports; over them at most "

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from collectors.rest import PAGE, BinanceRest
+from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
 from storage.trades import Gap, TradeColumns
 
@@ -71,13 +71,13 @@ class Backfill:
         return True
 
     async def catch_up(self, symbol: str) -> bool:
-        """Fetch what is newer than the newest row held; whether there was nothing."""
+        """Fetch what is newer than the newest row held; whether REST shows nothing newer."""
         runs = self._ledger.runs(symbol)
         if not runs:
             return True
         rows = await self._rest.trades_from_id(symbol, runs[-1].last_id + 1)
         self._add(symbol, rows)
-        return len(rows) < PAGE
+        return len(rows) == 0
 
     async def _begin(self, symbol: str) -> None:
         """First start: the first page of the wanted history; the rest is then a gap before the live rows."""
@@ -95,6 +95,12 @@ class Backfill:
             if retry is None or retry.not_before_ms <= now_ms:
                 return gap
         return None
+
+    def wanted(self, symbol: str) -> int:
+        """How many ids are being fetched: those missing that REST has not just failed to serve."""
+        return sum(
+            gap.missing for gap in self._ledger.gaps(symbol) if (symbol, gap.first_id) not in self._retries
+        )
 
     def _conclude(self, symbol: str) -> None:
         """With no gap left, the next one's progress counts anew."""

@@ -62,6 +62,7 @@ class LinkState:
     connected: bool = False
     connects: int = 0
     received: int = 0
+    connected_at_s: float = math.inf
     received_at_s: float = -math.inf
 
 
@@ -69,7 +70,7 @@ class StreamLink:
     """One combined-stream link to `base_url` for all `streams`; `connected` is called when it comes up."""
 
     def __init__(
-        self, base_url: str, streams: Sequence[str], ring: Ring, connected: Callable[[], None]
+        self, base_url: str, streams: Sequence[str], ring: Ring, connected: Callable[["StreamLink"], None]
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._url = f"{self._base_url}/stream?streams={'/'.join(streams)}"
@@ -77,10 +78,10 @@ class StreamLink:
         self._connected = connected
         self.state = LinkState(self._base_url)
 
-    def is_bringing(self) -> bool:
-        """Whether the link is up and has brought something within the last seconds."""
+    def covers_from(self, moment_s: float) -> bool:
+        """Whether the link has been up since before that moment (event loop's time) and goes on bringing."""
         silent_s = asyncio.get_running_loop().time() - self.state.received_at_s
-        return self.state.connected and silent_s < SILENT_S
+        return self.state.connected and self.state.connected_at_s <= moment_s and silent_s < SILENT_S
 
     async def run(self, stop: asyncio.Event) -> None:
         """Hold the link open until `stop`; texts received until then are all in the ring on return."""
@@ -109,12 +110,13 @@ class StreamLink:
         async with connect(
             self._url, proxy=proxy, compression=None, max_queue=None, open_timeout=10, close_timeout=1
         ) as socket:
+            loop = asyncio.get_running_loop()
             self.state.connected = True
+            self.state.connected_at_s = loop.time()
             self.state.connects += 1
             log.info("link connected", url=self._base_url, connects=self.state.connects)
-            self._connected()
+            self._connected(self)
             closer = asyncio.create_task(_close_on(stop, socket))
-            loop = asyncio.get_running_loop()
             try:
                 async for text in socket:
                     self._ring.put(text)

@@ -5,7 +5,9 @@ arrived before `stop` is in the ledger when `run` returns.
 """
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,9 +16,9 @@ import structlog
 from collectors.backfill import Backfill
 from collectors.binance import Parsed, parse_messages, stream_name
 from collectors.links import Ring, StreamLink
-from collectors.rest import INVALID_SYMBOL, BinanceRest, RestAway, RestRefused
+from collectors.rest import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceRest, RestAway, RestRefused
 from collectors.sequencer import Sequencer
-from storage.errors import LedgerError
+from storage.errors import LedgerError, VenueMismatch
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 
@@ -26,9 +28,16 @@ log = structlog.get_logger()
 SLICE = 1_000
 GATHER_S = 0.02
 FLUSH_S = 1.0
+SEAL_FLUSHES = 5
 SUMMARY_FLUSHES = 60
-# REST lags behind the stream: it is asked what is newest only when a link has been up for so long.
-QUIET_LOOK_MS = 3_000
+HOUR_MS = 3_600_000
+# REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
+REST_LAG_MS = 35_000
+# How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
+LOOK_MS = 3_000
+# An event time further ahead of our clock than this is wrong, and vouches for nothing.
+CLOCK_SKEW_MS = 5_000
+PREPARE_S = 5.0
 REST_AWAY_S = 2.0
 LINKS_END_S = 2.0
 
@@ -76,11 +85,14 @@ class Recorder:
         stream_urls: Sequence[str],
         warmup_ms: int,
         now_ms: Callable[[], int],
+        rest_lag_ms: int = REST_LAG_MS,
     ) -> None:
         self._ledger = ledger
         self._rest = rest
         self._now_ms = now_ms
         self._stream_urls = stream_urls
+        self._addresses = [*stream_urls, rest.base_url]
+        self._rest_lag_ms = rest_lag_ms
         self._wanted = list(dict.fromkeys(symbols))
         self._recordings: dict[str, _Recording] = {}
         self._ring: Ring | None = None
@@ -88,9 +100,11 @@ class Recorder:
         self._live_since_ms: int | None = None
         self._newest_event_ms: int | None = None
         self._counts = _Counts()
+        self._dropped_seen = 0
         self._backfill = Backfill(ledger, rest, now_ms, warmup_ms=warmup_ms)
         self._instruments_known = False
         self._flush_error: str | None = None
+        self._compacted_hour: int | None = None
 
     # What readers ask
 
@@ -109,7 +123,7 @@ class Recorder:
         recording = self._recordings.get(symbol)
         if recording is None:
             return None
-        missing = sum(gap.missing for gap in self._ledger.gaps(symbol))
+        missing = self._backfill.wanted(symbol)
         begun = self._ledger.warmup_from_ms(symbol) is not None and recording.synced
         if begun and not missing:
             return None
@@ -125,10 +139,11 @@ class Recorder:
         another exchange's tape.
         """
         try:
-            await self._learn_instruments()
-        except RestAway as error:
+            async with asyncio.timeout(PREPARE_S):
+                await self._learn_instruments()
+        except (RestAway, TimeoutError) as error:
             known = sorted(self._ledger.instruments.keys() & set(self._wanted))
-            log.warning("exchangeInfo away", error=str(error), filters_kept_for=known)
+            log.warning("exchangeInfo away", error=str(error) or "no answer", filters_kept_for=known)
         if not self._wanted:
             raise NoSymbols(
                 "no symbol left to record; set TAPEDECK_SYMBOLS to symbols that the exchange lists"
@@ -149,7 +164,7 @@ class Recorder:
         try:
             info = await self._rest.exchange_info(symbols)
         except RestRefused as refusal:
-            if refusal.code != INVALID_SYMBOL:
+            if refusal.code not in (INVALID_SYMBOL, ILLEGAL_CHARACTERS):
                 raise RestAway(str(refusal)) from refusal
             if len(symbols) == 1:
                 self._drop(symbols[0], str(refusal))
@@ -157,7 +172,7 @@ class Recorder:
             # The refusal does not say which of them it is.
             half = len(symbols) // 2
             return await self._look_up(symbols[:half]) | await self._look_up(symbols[half:])
-        self._ledger.claim(info.venue)
+        self._ledger.claim(info.venue, self._addresses)
         found = info.instruments.keys() & set(symbols)
         for symbol in found:
             instrument = info.instruments[symbol]
@@ -176,6 +191,7 @@ class Recorder:
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""
         self._ring = Ring()
+        await self._until_venue_is_sure(stop)
         streams = [stream_name(symbol) for symbol in self._recordings]
         self._links = [StreamLink(url, streams, self._ring, self._begin_epoch) for url in self._stream_urls]
         links = [asyncio.create_task(_lasting("link", partial(link.run, stop))) for link in self._links]
@@ -195,6 +211,18 @@ class Recorder:
             await asyncio.gather(*links, *tasks, return_exceptions=True)
             await self._finish()
 
+    async def _until_venue_is_sure(self, stop: asyncio.Event) -> None:
+        """A ledger of one exchange never takes in another's trades: at new addresses REST speaks first."""
+        told = False
+        while not (stop.is_set() or self._instruments_known or self._ledger.confirmed_at(self._addresses)):
+            if not told:
+                log.warning("waiting for the exchange to say what it is", venue=self._ledger.venue)
+            told = True
+            await self._learn_again()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REST_AWAY_S):
+                    await stop.wait()
+
     async def _finish(self) -> None:
         """Everything that has arrived goes to disk."""
         while self._take(SLICE):
@@ -203,14 +231,22 @@ class Recorder:
             self._append(symbol, recording.sequencer.drain())
         await self._flush()
 
-    def _begin_epoch(self) -> None:
+    def _begin_epoch(self, link: StreamLink) -> None:
         """A link came up: unless another one is bringing data, trades may have passed unseen before it."""
         while self._take(SLICE):
             pass
-        if sum(link.is_bringing() for link in self._links) == 0:
-            self._live_since_ms = self._now_ms()
-            for recording in self._recordings.values():
-                recording.synced = False
+        last_brought_s = link.state.received_at_s
+        # A link that has brought nothing yet joins those that are up; it breaks no continuity of theirs.
+        moment_s = last_brought_s if math.isfinite(last_brought_s) else math.inf
+        if not any(other is not link and other.covers_from(moment_s) for other in self._links):
+            self._doubt()
+
+    def _doubt(self) -> None:
+        """Trades may have passed unseen: a symbol counts as up to date again once something has shown it."""
+        for symbol, recording in self._recordings.items():
+            self._append(symbol, recording.sequencer.drain())
+            recording.synced = False
+        self._live_since_ms = self._now_ms()
 
     async def _pump(self) -> None:
         assert self._ring is not None
@@ -222,8 +258,10 @@ class Recorder:
     def _take(self, limit: int) -> int:
         """Parse and append up to `limit` texts; how many there were."""
         texts = self._ring.take(limit) if self._ring else []
-        if not texts:
+        if self._ring is None or not texts:
             return 0
+        dropped = self._ring.dropped - self._dropped_seen
+        self._dropped_seen += dropped
         parsed = parse_messages(texts)
         self._note_oddities(parsed)
         for symbol, rows in parsed.trades.items():
@@ -231,7 +269,10 @@ class Recorder:
             if recording is not None:
                 self._append(symbol, recording.sequencer.accept(rows))
         if parsed.newest_event_ms is not None:
-            self._newest_event_ms = max(self._newest_event_ms or 0, parsed.newest_event_ms)
+            possible_ms = min(parsed.newest_event_ms, self._now_ms() + CLOCK_SKEW_MS)
+            self._newest_event_ms = max(self._newest_event_ms or 0, possible_ms)
+        if parsed.malformed or dropped:
+            self._doubt()
         self._verify()
         return len(texts)
 
@@ -270,6 +311,8 @@ class Recorder:
                 self._append(symbol, recording.sequencer.settle())
             await self._flush()
             flushes += 1
+            if flushes % SEAL_FLUSHES == 0:
+                await self._seal()
             if flushes % SUMMARY_FLUSHES == 0:
                 self._summarise()
 
@@ -282,6 +325,24 @@ class Recorder:
             self._flush_error = str(error)
         else:
             self._flush_error = None
+
+    async def _seal(self) -> None:
+        """Finished hours become blocks; after each full hour the space of their seconds is given back."""
+        now_ms = self._now_ms()
+        try:
+            sealed = await asyncio.to_thread(self._ledger.seal, now_ms)
+            if sealed and now_ms // HOUR_MS != self._compacted_hour:
+                self._compacted_hour = now_ms // HOUR_MS
+                await asyncio.to_thread(self._ledger.compact)
+        except LedgerError as error:
+            log.error("sealing failed", error=str(error))  # noqa: TRY400  the traceback says nothing more
+            return
+        for damage in self._ledger.take_damage():
+            log.error("damaged record", what=damage)
+        for hour in sealed:
+            log.debug(
+                "hour sealed", symbol=hour.symbol, hour_ms=hour.hour_ms, rows=hour.rows, bytes=hour.size
+            )
 
     def _summarise(self) -> None:
         for symbol, recording in self._recordings.items():
@@ -306,10 +367,15 @@ class Recorder:
         """Where REST was away at start, the filters are learned as soon as it is back."""
         while not self._instruments_known:
             await asyncio.sleep(REST_AWAY_S)
-            try:
-                await self._learn_instruments()
-            except RestAway as error:
-                log.debug("exchangeInfo away", error=str(error))
+            await self._learn_again()
+
+    async def _learn_again(self) -> None:
+        try:
+            await self._learn_instruments()
+        except RestAway as error:
+            log.debug("exchangeInfo away", error=str(error))
+        except VenueMismatch as error:
+            log.error("not recording", error=str(error))  # noqa: TRY400  one clear line for the operator
 
     async def _fill_forever(self, symbol: str) -> None:
         while symbol in self._recordings:
@@ -324,15 +390,19 @@ class Recorder:
 
     async def _look_at_head(self, symbol: str) -> bool:
         """A symbol that printed nothing since the links came up: ask REST whether it missed something."""
-        recording = self._recordings[symbol]
-        if recording.synced or self._live_since_ms is None:
+        recording = self._recordings.get(symbol)
+        if recording is None or recording.synced or self._live_since_ms is None:
             return False
-        if self._now_ms() - self._live_since_ms < QUIET_LOOK_MS:
+        epoch, asked_ms = self._live_since_ms, self._now_ms()
+        if asked_ms - epoch < min(LOOK_MS, self._rest_lag_ms):
             return False
-        epoch = self._live_since_ms
-        if await self._backfill.catch_up(symbol) and epoch == self._live_since_ms:
+        if not await self._backfill.catch_up(symbol):
+            return True
+        if epoch == self._live_since_ms and asked_ms - epoch >= self._rest_lag_ms:
             recording.synced = True
             self._verify()
+        else:
+            await asyncio.sleep(min(LOOK_MS, self._rest_lag_ms) / 1000)
         return True
 
 

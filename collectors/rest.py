@@ -32,6 +32,7 @@ AGG_TRADES_WEIGHT = 4
 EXCHANGE_INFO_WEIGHT = 20
 PAGE = 1000
 INVALID_SYMBOL = -1121
+ILLEGAL_CHARACTERS = -1100
 
 T = TypeVar("T")
 
@@ -96,11 +97,11 @@ class BinanceRest:
     """The requests that a recorder makes; every method raises `RestAway` or `RestRefused`."""
 
     def __init__(self, base_url: str, now_ms: Callable[[], int]) -> None:
-        self._base_url = base_url.rstrip("/")
+        self.base_url = base_url.rstrip("/")
         self._now_ms = now_ms
         self.budget = WeightBudget()
         self._client = httpx.AsyncClient(
-            base_url=self._base_url,
+            base_url=self.base_url,
             timeout=httpx.Timeout(15, connect=5),
             trust_env=urlsplit(base_url).hostname not in LOOPBACK,
         )
@@ -134,6 +135,8 @@ class BinanceRest:
         page = self._understood(parse_agg_trades, body)
         for malformed in page.malformed:
             log.warning("row skipped", reason=malformed.reason, text=malformed.text)
+        if page.malformed and not len(page.trades):
+            raise RestAway(f"{self.base_url}: a page of {len(page.malformed)} rows without a readable one")
         return page.trades
 
     async def _get(self, path: str, query: Mapping[str, str | int], weight: int) -> bytes:
@@ -143,7 +146,7 @@ class BinanceRest:
         try:
             reply = await self._client.get(path, params=dict(query))
         except httpx.HTTPError as error:
-            raise RestAway(f"{self._base_url}: {error or type(error).__name__}") from error
+            raise RestAway(f"{self.base_url}: {error or type(error).__name__}") from error
         self._note_weight(reply)
         if reply.status_code == httpx.codes.OK:
             return reply.content
@@ -151,7 +154,7 @@ class BinanceRest:
         if reply.status_code == httpx.codes.BAD_REQUEST and refusal is not None:
             raise RestRefused(refusal)
         raise RestAway(
-            f"{self._base_url}: status {reply.status_code} {refusal.msg if refusal else ''}".rstrip()
+            f"{self.base_url}: status {reply.status_code} {refusal.msg if refusal else ''}".rstrip()
         )
 
     def _note_weight(self, reply: httpx.Response) -> None:
@@ -168,4 +171,4 @@ class BinanceRest:
         try:
             return parse(body)
         except WireError as error:
-            raise RestAway(f"{self._base_url}: {error}") from error
+            raise RestAway(f"{self.base_url}: {error}") from error

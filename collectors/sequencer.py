@@ -12,6 +12,8 @@ from storage.trades import IntArray, TradeColumns
 
 # A link that lags another by less than this many trades of a symbol has its duplicates compared.
 REMEMBERED = 4096
+# Releases are joined when there are more of them than this.
+MOST_PARTS = 64
 # Rows held behind a jump; beyond it the wait is over.
 MOST_HELD = 50_000
 
@@ -24,7 +26,7 @@ class Sequencer:
     def __init__(self, head: int | None = None) -> None:
         """`head` is the newest id that the ledger holds; None where it holds none."""
         self._head = head
-        self._recent = TradeColumns.empty()
+        self._recent: list[TradeColumns] = []
         self._held = TradeColumns.empty()
         self._held_before = 0
         self.duplicates = 0
@@ -42,6 +44,8 @@ class Sequencer:
 
     def accept(self, rows: TradeColumns) -> TradeColumns:
         """Take in rows in any order; what may go on, in id order."""
+        if not len(self._held) and self._follows(rows):
+            return self._remember(rows)
         self._held = self._without_duplicates(rows)
         if len(self._held) > MOST_HELD:
             return self._release(len(self._held))
@@ -58,11 +62,18 @@ class Sequencer:
         """All that is held, in id order: nothing more will come."""
         return self._release(len(self._held))
 
+    def _follows(self, rows: TradeColumns) -> bool:
+        """Whether the rows are the head's successors as they stand: the usual case, and a cheap one."""
+        if self._head is None or len(rows) == 0 or int(rows.id[0]) != self._head + 1:
+            return False
+        return int(rows.id[-1]) == self._head + len(rows) and bool(np.all(np.diff(rows.id) == 1))
+
     def _without_duplicates(self, rows: TradeColumns) -> TradeColumns:
         """The rows held and the new ones among `rows`, ids ascending, the first of equal ids kept."""
-        released = _places_in(self._recent.id, rows.id)
+        recent = self._recent_rows()
+        released = _places_in(recent.id, rows.id)
         again = released >= 0
-        self._count(rows.take(again), self._recent.take(released[again]))
+        self._count(rows.take(again), recent.take(released[again]))
         arrived = TradeColumns.concat([self._held, rows.take(~again)])
         arrived = arrived.take(np.argsort(arrived.id, kind="stable"))
         again = np.diff(arrived.id, prepend=-1) == 0
@@ -90,12 +101,24 @@ class Sequencer:
 
     def _release(self, count: int) -> TradeColumns:
         released, self._held = self._held.take(slice(0, count)), self._held.take(slice(count, None))
-        if count:
+        return self._remember(released)
+
+    def _remember(self, released: TradeColumns) -> TradeColumns:
+        if len(released):
             newest = int(released.id[-1])
             self._head = newest if self._head is None else max(self._head, newest)
-            recent = TradeColumns.concat([self._recent, released])
-            self._recent = recent.take(np.argsort(recent.id, kind="stable")[-REMEMBERED:])
+            self._recent.append(released)
+            if len(self._recent) > MOST_PARTS:
+                self._recent_rows()
         return released
+
+    def _recent_rows(self) -> TradeColumns:
+        """The newest rows released, ids ascending."""
+        recent = TradeColumns.concat(self._recent)
+        if len(self._recent) > 1:
+            recent = recent.take(np.argsort(recent.id, kind="stable")[-REMEMBERED:])
+            self._recent = [recent]
+        return recent
 
 
 def _places_in(ids: IntArray, wanted: IntArray) -> npt.NDArray[np.intp]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import ormsgpack
 
-from storage.errors import CorruptRecord, LedgerError, NewerFormat
+from storage.errors import CorruptRecord, NewerFormat
 from storage.keys import SECOND_MS
 from storage.trades import INT64_MAX, IntArray, TradeColumns, smallest_exponent
 
@@ -92,14 +92,6 @@ def decode_second_batches(values: Sequence[bytes]) -> TradeColumns:
         rows[version] += batch[HEAD:]
     parts = [_columns(version, heads[version], rows[version]) for version in WIDTH if heads[version]]
     return TradeColumns.concat(parts).by_id()
-
-
-def decode_stored(values: Sequence[bytes], first: bytes) -> TradeColumns:
-    """`decode_second_batches`, naming the key from which on a damaged one lies."""
-    try:
-        return decode_second_batches(values)
-    except LedgerError as error:
-        raise type(error)(f"at or after {first.decode()}: {error}; left in place") from error
 
 
 def _unpack(value: bytes) -> list[int]:

@@ -6,7 +6,6 @@ Invariant: runs are disjoint, not adjacent, and in id order; what lies between t
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -67,21 +66,26 @@ class HeldIds:
         return inside
 
 
-def gaps_between(runs: tuple[Run, ...]) -> tuple[Gap, ...]:
+def gaps_beyond(runs: tuple[Run, ...], first_id: int, last_id: int) -> list[Gap]:
+    """What is missing between the runs outside first_id..last_id, found from the two ends."""
+    below, above = [], []
+    for gap in gaps_between(runs, newest_first=True):
+        if gap.first_id <= last_id:
+            break
+        above.append(gap)
+    for gap in gaps_between(runs):
+        if gap.last_id >= first_id:
+            break
+        below.append(gap)
+    return below + above[::-1]
+
+
+def gaps_between(runs: tuple[Run, ...], *, newest_first: bool = False) -> Iterator[Gap]:
     """What is missing between the runs, in id order."""
-    return tuple(
-        Gap(before.last_id + 1, after.first_id - 1, after_ms=before.last_ms, before_ms=after.first_ms)
-        for before, after in pairwise(runs)
-    )
-
-
-def runs_without(gaps: Iterable[Gap], span: Run) -> Iterator[Run]:
-    """The runs that `gaps` leave of `span`, which reaches from the oldest to the newest id held."""
-    first_id, first_ms = span.first_id, span.first_ms
-    for gap in sorted(gaps, key=lambda gap: gap.first_id):
-        yield Run(first_id, gap.first_id - 1, first_ms, gap.after_ms)
-        first_id, first_ms = gap.last_id + 1, gap.before_ms
-    yield Run(first_id, span.last_id, first_ms, span.last_ms)
+    places = range(len(runs) - 1)
+    for at in reversed(places) if newest_first else places:
+        before, after = runs[at], runs[at + 1]
+        yield Gap(before.last_id + 1, after.first_id - 1, after_ms=before.last_ms, before_ms=after.first_ms)
 
 
 def uncovered_ms(runs: tuple[Run, ...], start_ms: int, end_ms: int) -> int:

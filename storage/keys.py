@@ -22,13 +22,14 @@ def trades(symbol: str, second_ms: int) -> bytes:
     return f"trades:{symbol}:{second_ms:013d}".encode()
 
 
-def hour_in(trades_key: bytes) -> int:
-    """The UTC hour, counted from 1970, of a second-batch's key."""
-    return int(trades_key.rpartition(b":")[2]) // HOUR_MS
+def second_in(trades_key: bytes) -> int:
+    """The second of a second-batch's key, in UTC milliseconds."""
+    return int(trades_key.rpartition(b":")[2])
 
 
-def gap(symbol: str, first_id: int) -> bytes:
-    return f"gaps:{symbol}:{first_id}".encode()
+def lost(key: bytes) -> bytes:
+    """Key under which a damaged record is kept once its place is needed."""
+    return b"lost:" + key
 
 
 def state(symbol: str) -> bytes:
@@ -37,3 +38,27 @@ def state(symbol: str) -> bytes:
 
 def instrument(symbol: str) -> bytes:
     return f"meta:{symbol}".encode()
+
+
+def block(symbol: str, hour_ms: int, part: int = 0) -> bytes:
+    """Key of a sealed hour, or of a further part of one that holds too many trades for one block."""
+    return f"blocks:{_hour(symbol, hour_ms, part)}".encode()
+
+
+def rollup(symbol: str, hour_ms: int, part: int = 0) -> bytes:
+    return f"rollup:{_hour(symbol, hour_ms, part)}".encode()
+
+
+def _hour(symbol: str, hour_ms: int, part: int) -> str:
+    return f"{symbol}:{hour_ms:013d}" + (f":{part}" if part else "")
+
+
+def hour_of(time_ms: int) -> int:
+    """The start of the UTC hour that holds `time_ms`."""
+    return time_ms - time_ms % HOUR_MS
+
+
+def sealed_hour(name: str) -> tuple[str, int, int]:
+    """Symbol, hour and part of a block's or rollup's key, its family taken off."""
+    symbol, hour_ms, *part = name.split(":")
+    return symbol, int(hour_ms), int(part[0]) if part else 0

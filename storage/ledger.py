@@ -8,29 +8,40 @@ Thread-safety: `append`, `view` and the readers may be called from any thread; `
 """
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import ormsgpack
 import plyvel
 
 from storage import keys
-from storage.codec import by_second, decode_stored, encode_second_batch
-from storage.errors import CorruptRecord, NewerFormat, StoreLocked, StoreUnavailable, VenueMismatch
-from storage.held_ids import HeldIds, Run, gaps_between, runs_of, runs_without
+from storage.blocks import decode_block, encode_block
+from storage.codec import decode_second_batches, encode_second_batch
+from storage.errors import (
+    CorruptRecord,
+    LedgerError,
+    NewerFormat,
+    StoreLocked,
+    StoreUnavailable,
+    VenueMismatch,
+)
+from storage.held_ids import Run, gaps_between, gaps_beyond
 from storage.records import (
     InstrumentHistory,
-    TapeState,
-    pack_gap,
+    Source,
     pack_instruments,
+    pack_source,
     pack_state,
-    unpack_gap,
     unpack_instruments,
+    unpack_source,
     unpack_state,
 )
+from storage.rollups import Rollup, decode_rollup, encode_rollup, rollup_of
+from storage.tape import Taken, Tape
 from storage.trades import Coverage, Gap, Instrument, PriceHistogram, TradeColumns
 from storage.view import LedgerView
 
@@ -38,6 +49,22 @@ FORMAT = 1
 # Values are dense, so compression costs CPU and gains little; reads are ranges, so a Bloom filter and a
 # large cache do nothing.
 OPTIONS = {"compression": None, "write_buffer_size": 8 << 20, "lru_cache_size": 8 << 20}
+
+
+# An hour is finished this long after its end: trades are at most seconds late.
+SEAL_GRACE_MS = 60_000
+# Rows in a block beyond which further ones go into a block of their own.
+MOST_IN_BLOCK = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """An hour (or a part of one) that became a block: its rows and the bytes of block and rollup."""
+
+    symbol: str
+    hour_ms: int
+    rows: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,53 +76,6 @@ class Appended:
     opened: tuple[Gap, ...]
 
 
-@dataclass(slots=True)
-class _Tape:
-    """One symbol in memory: the ids held, and the rows that no write has acknowledged yet."""
-
-    held: HeldIds = field(default_factory=HeldIds)
-    warmup_from_ms: int | None = None
-    stored_gaps: dict[int, Gap] = field(default_factory=dict)
-    pending: list[TradeColumns] = field(default_factory=list)
-    writing: list[TradeColumns] = field(default_factory=list)
-    changed: bool = False
-
-    @property
-    def span(self) -> Run | None:
-        runs = self.held.runs
-        if not runs:
-            return None
-        return Run(runs[0].first_id, runs[-1].last_id, runs[0].first_ms, runs[-1].last_ms)
-
-    @property
-    def unwritten(self) -> TradeColumns:
-        return TradeColumns.concat([*self.writing, *self.pending])
-
-
-@dataclass(slots=True)
-class _Flush:
-    """What one write takes along."""
-
-    records: dict[bytes, bytes] = field(default_factory=dict)
-    removed: list[bytes] = field(default_factory=list)
-    rows: dict[str, TradeColumns] = field(default_factory=dict)
-    gaps: dict[str, dict[int, Gap]] = field(default_factory=dict)
-    held_back: dict[str, list[TradeColumns]] = field(default_factory=dict)
-    damage: CorruptRecord | None = None
-
-    def take(self, symbol: str, tape: _Tape) -> None:
-        """Move the pending rows of a symbol into this write, with the state that belongs to them."""
-        gaps = {gap.first_id: gap for gap in gaps_between(tape.held.runs)}
-        self.records[keys.state(symbol)] = pack_state(TapeState(tape.span, tape.warmup_from_ms))
-        for first_id, gap in gaps.items():
-            if tape.stored_gaps.get(first_id) != gap:
-                self.records[keys.gap(symbol, first_id)] = pack_gap(gap)
-        self.removed += [keys.gap(symbol, first_id) for first_id in tape.stored_gaps.keys() - gaps.keys()]
-        self.rows[symbol] = TradeColumns.concat(tape.pending)
-        self.gaps[symbol] = gaps
-        tape.writing, tape.pending, tape.changed = tape.pending, [], False
-
-
 class TradeLedger:
     """The trades of many symbols in one LevelDB directory."""
 
@@ -105,8 +85,13 @@ class TradeLedger:
         self._path = path
         self._lock = threading.Lock()
         self._flushing = threading.Lock()
-        self._tapes: dict[str, _Tape] = {}
+        self._tapes: dict[str, Tape] = {}
         self._instruments: dict[str, InstrumentHistory] = {}
+        self._source: Source | None = None
+        self._closing = False
+        self._views = 0
+        self._views_ended = threading.Condition(self._lock)
+        self._damage: list[str] = []
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -125,10 +110,13 @@ class TradeLedger:
         return ledger
 
     def close(self) -> None:
-        """Write what is pending and let go of the directory."""
+        """Write what is pending and let go of the directory; questions under way are refused and ended."""
         try:
             self.flush()
         finally:
+            with self._lock:
+                self._closing = True
+                self._views_ended.wait_for(lambda: self._views == 0)
             self._db.close()
 
     def __enter__(self) -> Self:
@@ -142,19 +130,23 @@ class TradeLedger:
     @property
     def venue(self) -> str | None:
         """Where the trades come from; None before the first recording."""
-        name: bytes | None = self._get(keys.SOURCE)
-        return name.decode() if name is not None else None
+        return self._source.venue if self._source else None
 
-    def claim(self, venue: str) -> None:
+    def confirmed_at(self, addresses: Sequence[str]) -> bool:
+        """Whether these addresses were the ledger's venue when last asked, or it has none yet."""
+        return self._source is None or self._source.addresses == list(addresses)
+
+    def claim(self, venue: str, addresses: Sequence[str] = ()) -> None:
         """Name the venue of a new ledger; `VenueMismatch` where it was recorded from another."""
-        known = self.venue
-        if known is None:
-            self._write({keys.SOURCE: venue.encode()})
-        elif known != venue:
+        source = Source(venue, list(addresses))
+        if self._source is not None and self._source.venue != venue:
             raise VenueMismatch(
-                f"{self._path} holds the tape of {known!r} and the exchange is {venue!r}; "
+                f"{self._path} holds the tape of {self._source.venue!r} and the exchange is {venue!r}; "
                 "choose another TAPEDECK_DATA_DIR"
             )
+        if source != self._source:
+            self._write({keys.SOURCE: pack_source(source)})
+            self._source = source
 
     @property
     def instruments(self) -> dict[str, Instrument]:
@@ -170,6 +162,11 @@ class TradeLedger:
         self._write({keys.instrument(instrument.symbol): pack_instruments(versions)})
         self._instruments[instrument.symbol] = versions
 
+    def take_damage(self) -> list[str]:
+        """What was found damaged since the last call, and what became of it; an operator wants to know."""
+        found, self._damage = self._damage, []
+        return found
+
     # Trades in
 
     def append(self, symbol: str, trades: TradeColumns) -> Appended:
@@ -177,15 +174,10 @@ class TradeLedger:
         trades = trades.by_id()
         with self._lock:
             tape = self._tape(symbol)
-            before = gaps_between(tape.held.runs)
-            new = trades.take(~tape.held.contains(trades.id))
-            for run in runs_of(new):
-                tape.held.add(run)
-            if len(new):
-                tape.pending.append(new)
-                tape.changed = True
-            opened = tuple(gap for gap in gaps_between(tape.held.runs) if not _overlaps(gap, before))
-        return Appended(len(new), len(trades) - len(new), opened)
+            before = tape.held.runs
+            new = tape.append(trades)
+            opened = gaps_beyond(tape.held.runs, before[0].first_id, before[-1].last_id) if before else []
+        return Appended(len(new), len(trades) - len(new), tuple(opened))
 
     def set_warmup(self, symbol: str, from_ms: int) -> None:
         """Remember how far back the history of a symbol is wanted; durable with the next flush."""
@@ -197,65 +189,95 @@ class TradeLedger:
     def flush(self) -> int:
         """Write all that is pending in one synced batch; how many trades that was.
 
-        Raises `StoreUnavailable` when the disk refuses: what was pending stays pending. Raises
-        `CorruptRecord` when a stored second is damaged to which new rows belong: they stay in memory, the
-        second is left in place, and all else is written.
+        Raises `StoreUnavailable` when the disk refuses: what was pending stays pending.
         """
         with self._flushing:
-            flush = self._take_pending()
-            if not flush.records:
-                return 0
-            try:
-                self._write(flush.records | self._second_batches(flush), flush.removed)
-            except BaseException:
-                self._take_back(flush)
-                raise
-            self._acknowledge(flush)
-            if flush.damage is not None:
-                raise flush.damage
-            return sum(len(rows) for rows in flush.rows.values())
+            with self._lock:
+                taken = self._take_pending()
+            return self._write_pending(taken)
 
-    def _take_pending(self) -> _Flush:
-        flush = _Flush()
+    def seal(self, now_ms: int) -> list[Sealed]:
+        """Turn finished hours into blocks with their rollups; which ones. Writes what is pending first.
+
+        A block and the removal of its second-batches are one synced write: a crash leaves either form. Raises
+        as `flush` does, and then nothing more is sealed.
+        """
+        with self._flushing:
+            with self._lock:
+                taken = self._take_pending()
+                due = [
+                    (symbol, hour_ms, tuple(tape.open[hour_ms]))
+                    for symbol, tape in self._tapes.items()
+                    for hour_ms in tape.due(now_ms - SEAL_GRACE_MS, MOST_IN_BLOCK)
+                ]
+            self._write_pending(taken)
+            sealed = (self._seal_or_note(symbol, hour_ms, parts) for symbol, hour_ms, parts in due)
+            return [hour for hour in sealed if hour is not None]
+
+    def _seal_or_note(self, symbol: str, hour_ms: int, parts: Sequence[TradeColumns]) -> Sealed | None:
+        """An hour whose block cannot be read stays as it is, its new rows as second-batches."""
+        try:
+            return self._seal(symbol, hour_ms, TradeColumns.concat(parts).by_id())
+        except CorruptRecord as damage:
+            self._damage.append(str(damage))
+            self._tapes[symbol].unsealable.add(hour_ms)
+            return None
+
+    def _seal(self, symbol: str, hour_ms: int, rows: TradeColumns) -> Sealed:
+        """One hour's rows into its block, or into a further one where that would grow too large."""
+        tape = self._tapes[symbol]
+        known = tape.sealed.get(hour_ms, {})
+        part, merged = max(known, default=-1) + 1, rows
+        if known and known[part - 1].rows + len(rows) <= MOST_IN_BLOCK:
+            part -= 1
+            stored = self._get(keys.block(symbol, hour_ms, part))
+            merged = TradeColumns.concat([self._block_rows(stored, symbol, hour_ms, part), rows]).by_id()
+        rollup = rollup_of(merged)
+        records = {
+            keys.block(symbol, hour_ms, part): encode_block(merged),
+            keys.rollup(symbol, hour_ms, part): encode_rollup(rollup),
+        }
+        seconds = np.unique(rows.time_ms // keys.SECOND_MS * keys.SECOND_MS)
+        self._write(records, [keys.trades(symbol, second_ms) for second_ms in seconds.tolist()])
         with self._lock:
-            for symbol, tape in self._tapes.items():
-                if tape.changed:
-                    flush.take(symbol, tape)
-        return flush
+            tape.settle(hour_ms, rows, part, rollup)
+        return Sealed(symbol, hour_ms, len(merged), sum(map(len, records.values())))
 
-    def _second_batches(self, flush: _Flush) -> dict[bytes, bytes]:
-        """Each touched second whole: what is stored of it and what is new."""
-        batches: dict[bytes, bytes] = {}
-        for symbol, trades in flush.rows.items():
-            for second_ms, new in by_second(trades):
-                key = keys.trades(symbol, second_ms)
-                try:
-                    stored = self._stored_second(key)
-                except CorruptRecord as damage:
-                    flush.damage = damage
-                    flush.held_back.setdefault(symbol, []).append(new)
-                    continue
-                batches[key] = encode_second_batch(TradeColumns.concat([stored, new]).by_id())
-        return batches
+    def compact(self) -> None:
+        """Give the space of deleted second-batches back; LevelDB does not do so by itself."""
+        self._db.compact_range(start=b"trades:", stop=b"trades;")
 
-    def _stored_second(self, key: bytes) -> TradeColumns:
-        stored = self._get(key)
-        return decode_stored([stored], key) if stored is not None else TradeColumns.empty()
+    def _take_pending(self) -> dict[str, Taken]:
+        return {symbol: tape.take() for symbol, tape in self._tapes.items() if tape.changed}
 
-    def _take_back(self, flush: _Flush) -> None:
+    def _write_pending(self, taken: Mapping[str, Taken]) -> int:
+        """One write of each touched second whole, with the symbols' state."""
+        records = {keys.state(symbol): pack_state(part.warmup_from_ms) for symbol, part in taken.items()}
+        try:
+            for symbol, part in taken.items():
+                for second_ms, rows in part.seconds():
+                    records[keys.trades(symbol, second_ms)] = encode_second_batch(rows)
+            if records:
+                self._write(records)
+        except BaseException:
+            self._settle(taken, Tape.give_back)
+            raise
+        self._settle(taken, Tape.acknowledge)
+        return sum(map(len, taken.values()))
+
+    def _settle(self, symbols: Iterable[str], outcome: Callable[[Tape], None]) -> None:
         with self._lock:
-            for symbol in flush.rows:
-                tape = self._tapes[symbol]
-                tape.pending, tape.writing, tape.changed = tape.writing + tape.pending, [], True
+            for symbol in symbols:
+                outcome(self._tapes[symbol])
 
-    def _acknowledge(self, flush: _Flush) -> None:
-        with self._lock:
-            for symbol, gaps in flush.gaps.items():
-                tape = self._tapes[symbol]
-                tape.writing, tape.stored_gaps = [], gaps
-                if symbol in flush.held_back:
-                    tape.pending = flush.held_back[symbol] + tape.pending
-                    tape.changed = True
+    def _block_rows(self, stored: bytes | None, symbol: str, hour_ms: int, part: int) -> TradeColumns:
+        key = keys.block(symbol, hour_ms, part).decode()
+        if stored is None:
+            raise CorruptRecord(f"{key} is gone although its rollup stands")
+        try:
+            return decode_block(stored).trades()
+        except LedgerError as error:
+            raise type(error)(f"{key}: {error}; left in place") from error
 
     # Questions
 
@@ -273,7 +295,7 @@ class TradeLedger:
 
     def gaps(self, symbol: str) -> tuple[Gap, ...]:
         """The ids missing between the oldest and the newest one held."""
-        return gaps_between(self.runs(symbol))
+        return tuple(gaps_between(self.runs(symbol)))
 
     def warmup_from_ms(self, symbol: str) -> int | None:
         """How far back the history of a symbol is wanted; None before its first start."""
@@ -285,16 +307,24 @@ class TradeLedger:
     def view(self, symbol: str) -> Iterator["LedgerView"]:
         """All that one question needs of a symbol, as of one instant."""
         with self._lock:
-            try:
-                snapshot = self._db.snapshot()
-            except RuntimeError as error:
-                raise StoreUnavailable(f"{self._path} is closed") from error
-            tape = self._tapes.get(symbol, _Tape())
-            runs, unwritten = tape.held.runs, tape.unwritten
+            if self._closing:
+                raise StoreUnavailable(f"{self._path} is closed")
+            snapshot = self._db.snapshot()
+            held = self._tapes.get(symbol, Tape()).now()
+            self._views += 1
         try:
-            yield LedgerView(symbol, runs, unwritten, lambda first, stop: _records(snapshot, first, stop))
+            yield LedgerView(symbol, held, lambda first, stop: self._until_closing(snapshot, first, stop))
         finally:
             snapshot.close()
+            with self._lock:
+                self._views -= 1
+                self._views_ended.notify_all()
+
+    def _until_closing(self, snapshot: Any, first: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for record in _records(snapshot, first, stop):
+            if self._closing:
+                raise StoreUnavailable(f"{self._path} is being closed")
+            yield record
 
     def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order, those still in memory included."""
@@ -313,8 +343,8 @@ class TradeLedger:
 
     # LevelDB
 
-    def _tape(self, symbol: str) -> _Tape:
-        return self._tapes.setdefault(symbol, _Tape())
+    def _tape(self, symbol: str) -> Tape:
+        return self._tapes.setdefault(symbol, Tape())
 
     def _get(self, key: bytes) -> bytes | None:
         try:
@@ -349,25 +379,67 @@ class TradeLedger:
             )
 
     def _load(self) -> None:
-        """The state that the last flush left."""
+        """What the records say; `held` ids are those of the rows that can be read, and no others."""
+        broken: dict[bytes, bytes] = {}
         with self._db.snapshot() as snapshot:
-            for key, value in _family(snapshot, "state"):
-                state = unpack_state(value)
-                self._tapes[key] = _Tape(warmup_from_ms=state.warmup_from_ms)
-                if state.span is not None:
-                    gaps = {gap.first_id: gap for gap in self._stored_gaps(snapshot, key)}
-                    self._tapes[key].held = HeldIds(runs_without(gaps.values(), state.span))
-                    self._tapes[key].stored_gaps = gaps
-            for key, value in _family(snapshot, "meta"):
-                if key not in ("schema", "source"):
-                    self._instruments[key] = unpack_instruments(value)
+            source = self._get(keys.SOURCE)
+            self._source = unpack_source(source) if source is not None else None
+            for symbol, value in _family(snapshot, "state"):
+                self._tape(symbol).warmup_from_ms = unpack_state(value)
+            for name, value in _family(snapshot, "meta"):
+                if name not in ("schema", "source"):
+                    self._instruments[name] = unpack_instruments(value)
+            for name, value in _family(snapshot, "rollup"):
+                symbol, hour_ms, part = keys.sealed_hour(name)
+                with self._noting(broken, keys.rollup(symbol, hour_ms, part), value):
+                    self._load_sealed(symbol, hour_ms, part, self._rollup(symbol, hour_ms, part, value))
+                    continue
+                # Without its rollup a block would be found by nobody but a question that trips over it.
+                block = keys.block(symbol, hour_ms, part)
+                with suppress(CorruptRecord):
+                    broken[block] = self._get(block) or b""
+            for name, value in _family(snapshot, "trades"):
+                symbol, _, second_ms = name.partition(":")
+                with self._noting(broken, keys.trades(symbol, int(second_ms)), value):
+                    self._load_second(symbol, decode_second_batches([value]))
+        if broken:
+            self._write({keys.lost(key): value for key, value in broken.items()}, list(broken))
 
-    def _stored_gaps(self, snapshot: Any, symbol: str) -> list[Gap]:
-        return [unpack_gap(value) for _, value in _family(snapshot, f"gaps:{symbol}")]
+    @contextmanager
+    def _noting(self, broken: dict[bytes, bytes], key: bytes, value: bytes) -> Iterator[None]:
+        """A record that cannot be read is set aside, and its ids are missing: they are fetched again."""
+        try:
+            yield
+        except CorruptRecord as damage:
+            broken[key] = value
+            self._damage.append(f"{key.decode()}: {damage}; kept as lost:{key.decode()}")
 
+    def _load_sealed(self, symbol: str, hour_ms: int, part: int, rollup: Rollup) -> None:
+        tape = self._tape(symbol)
+        if rollup.rows == rollup.last_id - rollup.first_id + 1:
+            tape.held.add(Run(rollup.first_id, rollup.last_id, rollup.first_ms, rollup.last_ms))
+        else:
+            tape.hold(self._block_rows(self._get(keys.block(symbol, hour_ms, part)), symbol, hour_ms, part))
+        tape.sealed.setdefault(hour_ms, {})[part] = rollup
 
-def _overlaps(gap: Gap, others: Sequence[Gap]) -> bool:
-    return any(gap.first_id <= other.last_id and other.first_id <= gap.last_id for other in others)
+    def _rollup(self, symbol: str, hour_ms: int, part: int, value: bytes) -> Rollup:
+        """A damaged rollup is made anew from its block."""
+        try:
+            return decode_rollup(value)
+        except CorruptRecord as damage:
+            block = self._get(keys.block(symbol, hour_ms, part))
+            rollup = rollup_of(self._block_rows(block, symbol, hour_ms, part))
+            key = keys.rollup(symbol, hour_ms, part)
+            self._damage.append(f"{key.decode()}: {damage}; made anew from its block")
+            self._write({key: encode_rollup(rollup)})
+            return rollup
+
+    def _load_second(self, symbol: str, rows: TradeColumns) -> None:
+        """Rows that are in no block; those in one already are left out."""
+        tape = self._tape(symbol)
+        rows = rows.take(~tape.held.contains(rows.id))
+        tape.hold(rows)
+        tape.keep_open(rows)
 
 
 def _family(snapshot: Any, prefix: str) -> Iterator[tuple[str, bytes]]:
@@ -400,7 +472,7 @@ def _open_database(path: Path) -> Any:
     LevelDB would start an empty database and delete the data."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        present = {entry.name for entry in path.iterdir()}
+        present = {entry.name for entry in path.iterdir()} - {"LOCK", "LOG", "lost+found"}
     except OSError as error:
         raise StoreUnavailable(
             f"{path} cannot be used: {error.strerror}; choose another TAPEDECK_DATA_DIR"

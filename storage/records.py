@@ -9,36 +9,36 @@ from decimal import Decimal
 
 import ormsgpack
 
-from storage.held_ids import Run
-from storage.trades import Gap, Instrument
+from storage.trades import Instrument
 
 # Filters with the time from which they were seen to hold, oldest first.
 InstrumentHistory = list[tuple[int, Instrument]]
 
 
 @dataclass(frozen=True, slots=True)
-class TapeState:
-    """The span from the oldest to the newest row held, and how far back history is wanted."""
+class Source:
+    """The venue that a ledger records, and the addresses at which it was last seen to be that venue."""
 
-    span: Run | None
-    warmup_from_ms: int | None
-
-
-def pack_state(state: TapeState) -> bytes:
-    return ormsgpack.packb(asdict(state))
+    venue: str
+    addresses: list[str]
 
 
-def unpack_state(value: bytes) -> TapeState:
-    record = ormsgpack.unpackb(value)
-    return TapeState(Run(**record["span"]) if record["span"] else None, record["warmup_from_ms"])
+def pack_source(source: Source) -> bytes:
+    return ormsgpack.packb(asdict(source))
 
 
-def pack_gap(gap: Gap) -> bytes:
-    return ormsgpack.packb(asdict(gap))
+def unpack_source(value: bytes) -> Source:
+    return Source(**ormsgpack.unpackb(value))
 
 
-def unpack_gap(value: bytes) -> Gap:
-    return Gap(**ormsgpack.unpackb(value))
+def pack_state(warmup_from_ms: int | None) -> bytes:
+    return ormsgpack.packb({"warmup_from_ms": warmup_from_ms})
+
+
+def unpack_state(value: bytes) -> int | None:
+    """How far back the history of a symbol is wanted; None before its first start."""
+    warmup_from_ms: int | None = ormsgpack.unpackb(value)["warmup_from_ms"]
+    return warmup_from_ms
 
 
 def pack_instruments(history: Sequence[tuple[int, Instrument]]) -> bytes:

@@ -1,108 +1,178 @@
 """What one question sees of the ledger: the rows of a window, their histogram, and what is missing.
 
-Invariant: everything that a view answers is as of the instant it was made.
+Invariant: everything that a view answers is as of the instant it was made. Whole sealed hours are counted
+from their rollups; trades are decoded where a window cuts an hour, and where they are asked for.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
-
-import numpy as np
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from storage import keys
-from storage.codec import decode_stored
+from storage.blocks import decode_block
+from storage.errors import LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
+from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
-# A live link that is silent for this long still counts as up to date.
-GRACE_MS = 5_000
+# Decoded hours that a view keeps: those at the two ends of its window.
+KEPT_HOURS = 2
 
 # The records with first <= key < stop, in key order.
 Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 
-class LedgerView:
-    """One symbol as of one instant: the rows on disk and those still in memory.
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What a symbol's tape holds at one instant, the sealed rows themselves left on disk.
 
-    Made by `TradeLedger.view`. Not for use by several threads.
+    `sealed` has the rollups of an hour's blocks and `open` the rows of an hour that are in no block, both by
+    the hour's start in UTC milliseconds.
     """
 
-    def __init__(self, symbol: str, runs: tuple[Run, ...], unwritten: TradeColumns, stored: Stored) -> None:
+    runs: tuple[Run, ...]
+    sealed: Mapping[int, Sequence[Rollup]]
+    open: Mapping[int, Sequence[TradeColumns]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """How many rows a part of a window holds, and its ends by id."""
+
+    rows: int
+    valid: int
+    first: tuple[int, int]
+    last: tuple[int, int]
+
+
+class LedgerView:
+    """One symbol as of one instant. Made by `TradeLedger.view`. Not for use by several threads."""
+
+    def __init__(self, symbol: str, held: Held, stored: Stored) -> None:
         self._symbol = symbol
-        self._unwritten = unwritten
+        self._held = held
         self._stored = stored
-        self._read: tuple[tuple[int, int], list[TradeColumns]] | None = None
-        self.runs = runs
+        self._decoded: dict[int, TradeColumns] = {}
 
-    def chunks(self, start_ms: int, end_ms: int) -> list[TradeColumns]:
+    @property
+    def runs(self) -> tuple[Run, ...]:
+        return self._held.runs
+
+    def chunks(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
         """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
-        if self._read is None or self._read[0] != (start_ms, end_ms):
-            hours = self._stored_hours(start_ms, end_ms)
-            for hour, rows in _by_hour(self._unwritten.within(start_ms, end_ms)):
-                hours[hour] = TradeColumns.concat([hours.get(hour, TradeColumns.empty()), rows]).by_id()
-            parts = [hours[hour].within(start_ms, end_ms) for hour in sorted(hours)]
-            self._read = (start_ms, end_ms), [part for part in parts if len(part)]
-        return self._read[1]
-
-    def _stored_hours(self, start_ms: int, end_ms: int) -> dict[int, TradeColumns]:
-        """The rows on disk of all seconds that touch the window, by hour."""
-        first = keys.trades(self._symbol, keys.second_of(start_ms))
-        stop = keys.trades(self._symbol, keys.second_of(end_ms - 1) + keys.SECOND_MS)
-        records = groupby(self._stored(first, stop), key=lambda record: keys.hour_in(record[0]))
-        return {hour: decode_stored([value for _, value in batches], first) for hour, batches in records}
+        for hour_ms in self._hours(start_ms, end_ms):
+            rows = self._rows(hour_ms).within(start_ms, end_ms)
+            if len(rows):
+                yield rows
 
     def trades(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order."""
-        return TradeColumns.concat(self.chunks(start_ms, end_ms)).by_id()
+        return TradeColumns.concat(list(self.chunks(start_ms, end_ms))).by_id()
 
-    def histogram(self, start_ms: int, end_ms: int) -> PriceHistogram:
-        """Quantity at each exact price over [start_ms, end_ms)."""
-        return PriceHistogram.merge([PriceHistogram.of(chunk) for chunk in self.chunks(start_ms, end_ms)])
+    def histogram(self, start_ms: int, end_ms: int, *, exact: bool = True) -> PriceHistogram:
+        """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins."""
+        parts: list[PriceHistogram] = []
+        for hour_ms in self._hours(start_ms, end_ms):
+            if not exact and self._is_whole(hour_ms, start_ms, end_ms):
+                parts += [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
+                parts.append(PriceHistogram.of(self._open_rows(hour_ms)))
+            else:
+                parts.append(PriceHistogram.of(self._rows(hour_ms).within(start_ms, end_ms)))
+        return PriceHistogram.merge(parts)
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
 
-        `live_until_ms` is the time of the last event of a live link that carries the symbol; None where
-        there is no such link.
+        `live_until_ms` is the time up to which a live link vouches that no trade is unknown; None where there
+        is no such link.
         """
-        chunks = self.chunks(start_ms, end_ms)
-        runs = _up_to_date(self.runs, end_ms, live_until_ms)
+        counts = list(self._counts(start_ms, end_ms))
+        rows, valid = sum(count.rows for count in counts), sum(count.valid for count in counts)
+        first_id, first_ms = min((count.first for count in counts), default=(None, None))
+        last_id, last_ms = max((count.last for count in counts), default=(None, None))
+        runs = _up_to_date(self.runs, live_until_ms)
         gaps = tuple(
             gap for gap in gaps_between(self.runs) if gap.after_ms < end_ms and gap.before_ms >= start_ms
         )
-        valid = sum(int(chunk.valid.sum()) for chunk in chunks)
-        first = min(chunks, key=lambda chunk: int(chunk.id[0]), default=None)
-        last = max(chunks, key=lambda chunk: int(chunk.id[-1]), default=None)
-        inside = [] if first is None or last is None else _clip(gaps, int(first.id[0]), int(last.id[-1]))
         return Coverage(
             start_ms,
             end_ms,
             trades=valid,
-            missing=sum(inside),
-            certified=sum(len(chunk) for chunk in chunks) - valid,
+            missing=0 if first_id is None or last_id is None else sum(_clip(gaps, first_id, last_id)),
+            certified=rows - valid,
             gaps=gaps,
-            first_ms=int(first.time_ms[0]) if first is not None else None,
-            last_ms=int(last.time_ms[-1]) if last is not None else None,
-            first_id=int(first.id[0]) if first is not None else None,
-            last_id=int(last.id[-1]) if last is not None else None,
+            first_ms=first_ms,
+            last_ms=last_ms,
+            first_id=first_id,
+            last_id=last_id,
             uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
         )
 
+    def last_trade(self, start_ms: int, end_ms: int) -> TradeColumns:
+        """The valid row of the window with the highest id; no row where there is none."""
+        last = TradeColumns.empty()
+        newest_first = sorted(self._hours(start_ms, end_ms), key=self._newest_id, reverse=True)
+        for hour_ms in newest_first:
+            if len(last) and int(last.id[0]) > self._newest_id(hour_ms):
+                break
+            rows = self._rows(hour_ms).within(start_ms, end_ms)
+            last = TradeColumns.concat([last, rows.take(rows.valid)]).by_id().take(slice(-1, None))
+        return last
 
-def _by_hour(trades: TradeColumns) -> Iterator[tuple[int, TradeColumns]]:
-    """The rows of each hour that has any."""
-    hours = trades.time_ms // keys.HOUR_MS
-    for hour in np.unique(hours).tolist():
-        yield hour, trades.take(hours == hour)
+    def _hours(self, start_ms: int, end_ms: int) -> list[int]:
+        """The hours that hold rows and touch the window, in order."""
+        touching = range(keys.hour_of(start_ms), end_ms)
+        return sorted(hour for hour in self._held.sealed.keys() | self._held.open.keys() if hour in touching)
+
+    def _newest_id(self, hour_ms: int) -> int:
+        sealed = [rollup.last_id for rollup in self._held.sealed.get(hour_ms, ())]
+        return max(sealed + [int(part.id.max()) for part in self._held.open.get(hour_ms, ())])
+
+    @staticmethod
+    def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
+        return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+
+    def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
+        for hour_ms in self._hours(start_ms, end_ms):
+            if self._is_whole(hour_ms, start_ms, end_ms):
+                for rollup in self._held.sealed.get(hour_ms, ()):
+                    first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
+                    yield _Count(rollup.rows, rollup.valid, first, last)
+                rows = self._open_rows(hour_ms)
+            else:
+                rows = self._rows(hour_ms).within(start_ms, end_ms)
+            if len(rows):
+                ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
+                yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
+
+    def _open_rows(self, hour_ms: int) -> TradeColumns:
+        return TradeColumns.concat(self._held.open.get(hour_ms, ())).by_id()
+
+    def _rows(self, hour_ms: int) -> TradeColumns:
+        """All rows of an hour, from its blocks and from memory."""
+        if hour_ms not in self._decoded:
+            while len(self._decoded) >= KEPT_HOURS:
+                self._decoded.pop(next(iter(self._decoded)))
+            parts = [self._open_rows(hour_ms)]
+            if hour_ms in self._held.sealed:
+                parts += self._blocks(hour_ms)
+            self._decoded[hour_ms] = TradeColumns.concat(parts).by_id()
+        return self._decoded[hour_ms]
+
+    def _blocks(self, hour_ms: int) -> Iterator[TradeColumns]:
+        first, stop = keys.block(self._symbol, hour_ms), keys.block(self._symbol, hour_ms + keys.HOUR_MS)
+        for key, value in self._stored(first, stop):
+            try:
+                yield decode_block(value).trades()
+            except LedgerError as error:
+                raise type(error)(f"{key.decode()}: {error}; left in place") from error
 
 
-def _up_to_date(runs: tuple[Run, ...], end_ms: int, live_until_ms: int | None) -> tuple[Run, ...]:
+def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:
     """The runs with the newest one reaching as far as a live link vouches for it."""
     if not runs or live_until_ms is None:
         return runs
     *older, newest = runs
-    known_ms = max(newest.last_ms, live_until_ms)
-    if end_ms - known_ms <= GRACE_MS:
-        known_ms = max(known_ms, end_ms)
+    known_ms = max(newest.last_ms, live_until_ms - 1)
     return (*older, Run(newest.first_id, newest.last_id, newest.first_ms, known_ms))
 
 

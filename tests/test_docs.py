@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import anyio
+import ormsgpack
 import pytest
 from mcp.server import MCPServer
 from mcp_types import Tool
@@ -20,8 +21,10 @@ from server.tools.catalogue import add_tools
 from server.tools.refusals import Refusal
 from server.tools.tape import Tape, WarmupProgress
 from storage import keys
+from storage.blocks import encode_block
 from storage.codec import encode_second_batch
 from storage.ledger import OPTIONS, TradeLedger
+from storage.rollups import encode_rollup, rollup_of
 from storage.trades import TradeColumns
 from tests.tapes import START_MS, columns
 
@@ -30,6 +33,8 @@ README = (ROOT / "README.md").read_text()
 FORMAT = (ROOT / "docs" / "storage-format.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 EXAMPLE = (ROOT / "infra" / "tapedeck.env.example").read_text()
+
+HOUR = keys.hour_of(START_MS)
 
 # The trades of the two worked examples.
 FIRST = (3601227001, START_MS + 12, 61837_63 * 10**6, 2_000 * 10**3, 3735683259, 3735683259, True)
@@ -166,20 +171,45 @@ def test_the_example_environment_sets_nothing_as_it_is() -> None:
         (keys.SOURCE, "meta:source"),
         (keys.instrument("SYM"), "meta:{SYM}"),
         (keys.state("SYM"), "state:{SYM}"),
-        (keys.gap("SYM", 7), "gaps:{SYM}:{first_id}"),
+        (keys.block("SYM", HOUR), "blocks:{SYM}:{hour}"),
+        (keys.rollup("SYM", HOUR), "rollup:{SYM}:{hour}"),
         (keys.trades("SYM", START_MS), "trades:{SYM}:{ms}"),
+        (keys.lost(keys.trades("SYM", START_MS)), "lost:{key}"),
         (keys.END, r"\xff"),
     ],
 )
 def test_the_storage_format_has_every_key(key: bytes, form: str) -> None:
-    filled = form.format(SYM="SYM", first_id=7, ms=START_MS)
+    filled = form.format(SYM="SYM", hour=HOUR, ms=START_MS, key=f"trades:SYM:{START_MS}")
     assert key == filled.encode().decode("unicode_escape").encode("latin-1")
     assert form in rows_of_table(FORMAT)
 
 
+@pytest.mark.parametrize("form", ["blocks:{SYM}:{hour}:{part}", "rollup:{SYM}:{hour}:{part}"])
+def test_the_storage_format_has_the_key_of_a_further_part(form: str) -> None:
+    make = {"blocks": keys.block, "rollup": keys.rollup}[form.partition(":")[0]]
+    key = make("SYM", HOUR, 2)
+    assert key == form.format(SYM="SYM", hour=HOUR, part=2).encode()
+    assert keys.sealed_hour(key.decode().partition(":")[2]) == ("SYM", HOUR, 2)
+    assert f"`{form}`" in FORMAT
+
+
+@pytest.mark.parametrize(
+    ("section", "value"),
+    [
+        ("## The block", encode_block(columns([FIRST, THIRD]))),
+        ("## The rollup", encode_rollup(rollup_of(columns([FIRST, THIRD])))),
+    ],
+)
+def test_the_storage_format_has_every_field_of_a_sealed_hour(section: str, value: bytes) -> None:
+    table = FORMAT.partition(f"\n{section}\n")[2].partition("\n#")[0]
+    named = re.findall(r"^\| ((?:`[a-z0-9]+`(?:, )?)+) \|", table, re.MULTILINE)
+    fields = [field for cell in named for field in re.findall(r"`([a-z0-9]+)`", cell)]
+    assert sorted(fields) == sorted(ormsgpack.unpackb(value))
+
+
 def test_the_storage_format_has_no_key_but_those_of_the_code() -> None:
     named = [value for value in vars(keys).values() if isinstance(value, bytes) or is_key(value)]
-    families = FORMAT.partition("## Keys")[2].partition("\n`ms` is")[0]
+    families = FORMAT.partition("## Keys")[2].partition("\n`ms` and")[0]
     assert len(re.findall(r"^\| `", families, re.MULTILINE)) == len(named)
 
 

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from server.tools.arguments import Window, iso
 from storage.trades import Coverage, Gap, Instrument
 
-MOST_GAPS = 5
+MOST_GAPS = {"summary": 2, "full": 5}
 MOST_CAVEATS = 3
 
 Detail = Literal["summary", "full"]
@@ -90,6 +90,7 @@ def meta_of(
     tick: Decimal,
     row_size: Decimal,
     method: str,
+    most_gaps: int,
 ) -> Meta:
     """The head of an answer over `coverage`, which holds at least one trade."""
     assert coverage.last_ms is not None
@@ -99,7 +100,7 @@ def meta_of(
         window=WindowShape(start=iso(window.start_ms), end=iso(window.end_ms)),
         as_of=iso(coverage.last_ms),
         staleness_s=significant((window.end_ms - coverage.last_ms) / 1000),
-        coverage=coverage_shape(coverage),
+        coverage=coverage_shape(coverage, most_gaps),
         units=Units(price=instrument.quote, volume=instrument.base),
         tick=plain(tick),
         row_size=at_step(row_size, tick),
@@ -107,9 +108,9 @@ def meta_of(
     )
 
 
-def coverage_shape(coverage: Coverage) -> CoverageShape:
+def coverage_shape(coverage: Coverage, most_gaps: int) -> CoverageShape:
     """Coverage as answered: of many gaps the largest, in id order."""
-    largest = sorted(coverage.gaps, key=lambda gap: -gap.missing)[:MOST_GAPS]
+    largest = sorted(coverage.gaps, key=lambda gap: -gap.missing)[:most_gaps]
     return CoverageShape(
         complete=coverage.complete,
         trades=coverage.trades,

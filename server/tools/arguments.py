@@ -19,7 +19,9 @@ SHORTEST_MS = MINUTE_MS
 LONGEST_HOURS = 168
 # Characters and decimal places beyond which a number is a mistake or an attack.
 LONGEST_NUMBER = 40
-MOST_PLACES = 12
+MOST_PLACES = 9
+# The year 2200: beyond it lies no recording, and soon no calendar.
+LATEST_MS = 7_258_118_400_000
 # A caller's clock may run ahead of ours by this much before its end_time counts as the future.
 CLOCK_SKEW_MS = MINUTE_MS
 
@@ -71,13 +73,12 @@ def window_of(
 
     Without an end it ends at `now_ms`, or behind the newest trade where that is later: clocks differ.
     """
-    live_end_ms = now_ms if newest_ms is None else max(now_ms, newest_ms + 1)
+    ahead = newest_ms is not None and now_ms <= newest_ms < now_ms + CLOCK_SKEW_MS
+    live_end_ms = newest_ms + 1 if ahead and newest_ms is not None else now_ms
     if session is not None:
-        window = _session_window(session, now_ms, live_end_ms)
-    else:
-        end_ms = live_end_ms if end_time is None else _not_future(time_of(end_time, "end_time"), now_ms)
-        start_ms = _start(start_time, duration_hours, end_ms)
-        window = Window(start_ms, end_ms, live=end_time is None)
+        return _session_window(session, now_ms, live_end_ms)
+    end_ms = live_end_ms if end_time is None else _not_future(time_of(end_time, "end_time"), now_ms)
+    window = Window(_start(start_time, duration_hours, end_ms), end_ms, live=end_time is None)
     _check_window(window)
     return window
 
@@ -125,7 +126,7 @@ def _session_window(session: Any, now_ms: int, live_end_ms: int) -> Window:
     if name == "yesterday" or day + begin > now:
         day -= timedelta(days=1)
     start_ms, end_ms = (int((day + part).timestamp() * 1000) for part in (begin, end))
-    return Window(start_ms, min(end_ms, live_end_ms), live=live_end_ms < end_ms)
+    return Window(start_ms, max(min(end_ms, live_end_ms), start_ms + 1), live=live_end_ms < end_ms)
 
 
 def _not_future(end_ms: int, now_ms: int) -> int:
@@ -149,8 +150,13 @@ def time_of(written: Any, name: str) -> int:
         ) from None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    elapsed = moment - datetime.fromtimestamp(0, UTC)
-    return elapsed // timedelta(milliseconds=1)
+    time_ms = (moment - datetime.fromtimestamp(0, UTC)) // timedelta(milliseconds=1)
+    if not 0 <= time_ms < LATEST_MS:
+        raise Refusal(
+            "WINDOW_INVALID",
+            f"{name} {_shown(written)} is out of range; valid are the years 1970 to 2199; try duration_hours",
+        )
+    return time_ms
 
 
 def number_of(written: Any, name: str, code: str = "OPTION_INVALID") -> Decimal:

@@ -18,7 +18,7 @@ from analytics.errors import Refused
 from server.tools.answers import result_of
 from server.tools.profile import ProfileAnswer, profile_answer
 from server.tools.refusals import Refusal
-from server.tools.tape import Loaded, Tape
+from server.tools.tape import Question, Tape
 from server.tools.vacuums import VacuumsAnswer, vacuums_answer
 from storage.errors import LedgerError
 
@@ -87,7 +87,7 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
     """Give the server its tools, answering from `tape`."""
     threads = CapacityLimiter(AT_ONCE)
 
-    async def answer(window: dict[str, Any], analyse: Callable[[Loaded], Answer]) -> CallToolResult:
+    async def answer(window: dict[str, Any], analyse: Callable[[Question], Answer]) -> CallToolResult:
         try:
             return await to_thread.run_sync(partial(_answer, tape, window, analyse), limiter=threads)
         except Refusal as refusal:
@@ -119,10 +119,10 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
             partial(
                 profile_answer,
                 row_size=row_size,
-                value_area_pct=value_area_pct,
-                value_area_method=value_area_method,
-                min_trades=min_trades,
-                detail=detail,
+                value_area_pct=_or(value_area_pct, 70),
+                value_area_method=_or(value_area_method, "two_row"),
+                min_trades=_or(min_trades, 1000),
+                detail=_or(detail, "summary"),
                 include_chart=include_chart,
             ),
         )
@@ -158,30 +158,36 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
             window,
             partial(
                 vacuums_answer,
-                rule=rule,
+                rule=_or(rule, "thin"),
                 threshold_pct=threshold_pct,
                 row_size=row_size,
-                stop_hint=stop_hint,
-                detail=detail,
+                stop_hint=_or(stop_hint, "none"),
+                detail=_or(detail, "summary"),
                 include_chart=include_chart,
             ),
         )
 
 
+def _or(written: Any, default: Any) -> Any:
+    """Some clients send null for every option that was not chosen."""
+    return default if written is None else written
+
+
 def _window(symbol: Any, duration_hours: Any, start_time: Any, end_time: Any, session: Any) -> dict[str, Any]:
     return {
         "symbol": symbol,
-        "duration_hours": 24 if duration_hours is None else duration_hours,
+        "duration_hours": _or(duration_hours, 24),
         "start_time": start_time,
         "end_time": end_time,
         "session": session,
     }
 
 
-def _answer(tape: Tape, window: dict[str, Any], analyse: Callable[[Loaded], Answer]) -> CallToolResult:
+def _answer(tape: Tape, window: dict[str, Any], analyse: Callable[[Question], Answer]) -> CallToolResult:
     """Load, analyse, present; whatever has no answer leaves as a coded error."""
     try:
-        answer = analyse(tape.load(**window))
+        with tape.question(**window) as question:
+            answer = analyse(question)
     except Refused as refused:
         raise Refusal(refused.code, str(refused)) from refused
     except LedgerError as error:

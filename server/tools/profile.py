@@ -1,6 +1,7 @@
 """get_volume_profile: where value is, by the exact trades of the window."""
 
 from decimal import ROUND_CEILING, Decimal
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -8,6 +9,7 @@ from pydantic import Field
 from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
 from analytics.rows import Rows, on_ticks, row_ladder, rows_of
 from server.tools.answers import (
+    MOST_GAPS,
     Detail,
     Meta,
     Shape,
@@ -20,7 +22,8 @@ from server.tools.answers import (
     significant,
 )
 from server.tools.arguments import choice_of, iso, number_of
-from server.tools.tape import Loaded
+from server.tools.tape import Question
+from storage.trades import Instrument, PriceHistogram
 
 VERSION = "v1"
 MOST_TABLE_ROWS = 120
@@ -81,7 +84,7 @@ class ProfileAnswer(Shape):
 
 
 def profile_answer(
-    loaded: Loaded,
+    question: Question,
     *,
     row_size: Any,
     value_area_pct: Any,
@@ -90,42 +93,50 @@ def profile_answer(
     detail: Any,
     include_chart: Any,
 ) -> ProfileAnswer:
-    """The answer over what was loaded; raises `Refusal` or the analysis' own for what cannot be answered."""
-    full = choice_of(detail, "detail", Detail) == "full"
-    profile = volume_profile(
-        loaded.histogram,
-        tick=loaded.instrument.tick,
-        lot=loaded.instrument.lot,
+    """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
+    level = choice_of(detail, "detail", Detail)
+    full = level == "full"
+    analyse = partial(
+        volume_profile,
+        tick=question.instrument.tick,
+        lot=question.instrument.lot,
         row_size=None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
         value_area_pct=number_of(value_area_pct, "value_area_pct"),
         method=choice_of(value_area_method, "value_area_method", ValueAreaMethod),
-        last=loaded.last,
+        last=question.last,
     )
-    sample = _sample(loaded, int(number_of(min_trades, "min_trades")))
-    table = _table_rows(loaded, profile) if full else None
+    profile = question.over_prices(analyse, exact=full)
+    sample = _sample(question, int(number_of(min_trades, "min_trades")))
+    table = _table_rows(question, profile) if full else None
     return ProfileAnswer(
-        summary=_summary(loaded, profile, sample),
+        summary=_summary(question, profile, sample),
         meta=meta_of(
-            loaded.instrument,
-            loaded.market,
-            loaded.window,
-            loaded.coverage,
+            question.instrument,
+            question.market,
+            question.window,
+            question.coverage,
             tick=profile.rows.tick,
             row_size=profile.rows.row_size,
             method=f"{profile.method}/{plain(profile.value_area_pct)}/{VERSION}",
+            most_gaps=MOST_GAPS[level],
         ),
         total_volume=f"{profile.total_volume:f}",
         buy_volume=f"{profile.buy_volume:f}",
         sell_volume=f"{profile.sell_volume:f}",
         delta=f"{profile.delta:f}",
-        levels=_levels(profile, loaded.last, full=full),
+        levels=_levels(profile, question.last, full=full),
         nodes=None,
         rows=_csv(table) if table else None,
         rows_row_size=at_step(table.row_size, table.tick) if table else None,
         low_sample=profile.low_sample,
         sample=sample,
         caveats=first_caveats(
-            [lacking(loaded.coverage), _few(profile, sample), NO_CHART if include_chart else None, NOT_ORDERS]
+            [
+                lacking(question.coverage),
+                _few(profile, sample),
+                NO_CHART if include_chart else None,
+                NOT_ORDERS,
+            ]
         ),
         no_other_levels=True,
     )
@@ -137,7 +148,7 @@ def _levels(profile: VolumeProfile, last: Decimal, *, full: bool) -> Levels:
         poc=Poc(
             low=f"{poc.low:f}",
             high=f"{poc.high:f}",
-            tick=f"{poc.tick:f}" if full else None,
+            tick=f"{poc.tick:f}" if full and poc.tick is not None else None,
             volume=f"{poc.volume:f}",
             share_pct=significant(poc.share_pct),
             contested=None if poc.contested is None else f"{poc.contested:f}",
@@ -153,20 +164,20 @@ def _levels(profile: VolumeProfile, last: Decimal, *, full: bool) -> Levels:
     )
 
 
-def _sample(loaded: Loaded, min_trades: int) -> Sample:
+def _sample(question: Question, min_trades: int) -> Sample:
     """How far the sample carries: the rate is over the covered part of the window."""
-    trades = loaded.coverage.trades
-    covered_ms = max(loaded.window.end_ms - loaded.window.start_ms - loaded.coverage.uncovered_ms, 1)
-    window_ms = loaded.window.end_ms - loaded.window.start_ms
+    trades = question.coverage.trades
+    covered_ms = max(question.window.end_ms - question.window.start_ms - question.coverage.uncovered_ms, 1)
+    window_ms = question.window.end_ms - question.window.start_ms
     lacking_ms = (Decimal(min_trades - trades) * covered_ms / trades).to_integral_value(ROUND_CEILING)
     # A window that slides along fully covered holds no more later than now.
-    grows = trades < min_trades <= trades * window_ms // covered_ms and loaded.window.live
+    grows = trades < min_trades <= trades * window_ms // covered_ms and question.window.live
     return Sample(
         trades=trades,
         min_trades=min_trades,
         reliable=trades >= min_trades,
         rate_per_s=significant(trades * 1000 / covered_ms),
-        ready_at=iso(loaded.window.end_ms + int(lacking_ms)) if grows else None,
+        ready_at=iso(question.window.end_ms + int(lacking_ms)) if grows else None,
     )
 
 
@@ -180,15 +191,15 @@ def _few(profile: VolumeProfile, sample: Sample) -> str | None:
     return "Fewer than 3 rows: too narrow for a profile." if profile.low_sample else None
 
 
-def _summary(loaded: Loaded, profile: VolumeProfile, sample: Sample) -> str:
-    start = opening(loaded.instrument, loaded.market, loaded.window, loaded.coverage)
-    last = at_step(loaded.last, profile.rows.tick)
-    volume = f"{plain(profile.total_volume)} {loaded.instrument.base}"
+def _summary(question: Question, profile: VolumeProfile, sample: Sample) -> str:
+    start = opening(question.instrument, question.market, question.window, question.coverage)
+    last = at_step(question.last, profile.rows.tick)
+    volume = f"{plain(profile.total_volume)} {question.instrument.base}"
     parts = [
         f"{start}: POC {profile.poc.low:f}-{profile.poc.high:f}, value area {profile.val:f}-{profile.vah:f} "
         f"holds {profile.value_area_pct_actual:.1f} % of {volume}.",
-        f"Last {last}, {_place(loaded.last, profile)}.",
-        lacking(loaded.coverage) or (None if sample.reliable else f"Only {sample.trades} trades."),
+        f"Last {last}, {_place(question.last, profile)}.",
+        lacking(question.coverage) or (None if sample.reliable else f"Only {sample.trades} trades."),
     ]
     return " ".join(part for part in parts if part)
 
@@ -199,14 +210,17 @@ def _place(last: Decimal, profile: VolumeProfile) -> str:
     return "below value" if last < profile.val else "inside value"
 
 
-def _table_rows(loaded: Loaded, profile: VolumeProfile) -> Rows:
+def _table_rows(question: Question, profile: VolumeProfile) -> Rows:
     """The profile's rows, or larger ones where it has more than an answer can hold."""
     if len(profile.rows) <= MOST_TABLE_ROWS:
         return profile.rows
-    ticks = on_ticks(loaded.histogram, loaded.instrument.tick, loaded.instrument.lot)
-    multiples = (profile.rows.row_ticks * factor for factor in row_ladder())
-    fitting = (rows for row_ticks in multiples if len(rows := rows_of(ticks, row_ticks)) <= MOST_TABLE_ROWS)
-    return next(fitting)
+    return question.over_prices(partial(_merged_rows, question.instrument, profile.rows.row_ticks))
+
+
+def _merged_rows(instrument: Instrument, row_ticks: int, histogram: PriceHistogram) -> Rows:
+    ticks = on_ticks(histogram, instrument.tick, instrument.lot)
+    sizes = (row_ticks * factor for factor in row_ladder())
+    return next(rows for size in sizes if len(rows := rows_of(ticks, size)) <= MOST_TABLE_ROWS)
 
 
 def _csv(rows: Rows) -> str:

@@ -3,15 +3,18 @@
 Invariant: one question, one snapshot; its trades, histogram and coverage are of the same instant.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
+from analytics.errors import BinsTooWide
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
 from storage.ledger import TradeLedger
 from storage.trades import Coverage, Instrument, PriceHistogram, TradeColumns, decimal_of
+from storage.view import LedgerView
 
 
 class WarmupProgress(Protocol):
@@ -34,17 +37,34 @@ class Recording(Protocol):
     def warmup(self, symbol: str) -> WarmupProgress | None: ...
 
 
+T = TypeVar("T")
+
+# A live link that is silent for this long still counts as up to date.
+GRACE_MS = 5_000
+
+
 @dataclass(frozen=True, slots=True, eq=False)
-class Loaded:
-    """A question's material: at least one valid trade."""
+class Question:
+    """A symbol, a window with at least one valid trade, and what the ledger holds of it at one instant."""
 
     instrument: Instrument
     market: str
     window: Window
     coverage: Coverage
-    histogram: PriceHistogram
-    trades: list[TradeColumns]
     last: Decimal
+    view: LedgerView
+
+    def trades(self) -> Iterator[TradeColumns]:
+        """The window's rows, an hour a chunk; decoded as they are taken."""
+        return self.view.chunks(self.window.start_ms, self.window.end_ms)
+
+    def over_prices(self, analyse: Callable[[PriceHistogram], T], *, exact: bool = False) -> T:
+        """An analysis of the window's histogram: by bins where they serve, which is faster, else exact."""
+        start_ms, end_ms = self.window.start_ms, self.window.end_ms
+        if not exact:
+            with suppress(BinsTooWide):
+                return analyse(self.view.histogram(start_ms, end_ms, exact=False))
+        return analyse(self.view.histogram(start_ms, end_ms))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +75,17 @@ class Tape:
     recording: Recording
     now_ms: Callable[[], int]
 
-    def load(
+    @contextmanager
+    def question(
         self, *, symbol: Any, duration_hours: Any, start_time: Any, end_time: Any, session: Any
-    ) -> Loaded:
-        """The trades of the symbol and window that are meant; blocks, so call it in a worker thread.
+    ) -> Iterator[Question]:
+        """The symbol and window that are meant, answerable while the context lasts; blocks on the disk.
 
         Raises `Refusal`: SYMBOL_UNKNOWN, WINDOW_INVALID, NO_TRADES, WARMING_UP.
         """
         instruments = self.ledger.instruments
         name = self._symbol(symbol, instruments)
-        live_until_ms = self.recording.live_until_ms(name)
+        known_ms = self.recording.live_until_ms(name)
         with self.ledger.view(name) as view:
             window = window_of(
                 duration_hours=duration_hours,
@@ -74,20 +95,20 @@ class Tape:
                 now_ms=self.now_ms(),
                 newest_ms=view.runs[-1].last_ms if view.runs else None,
             )
-            coverage = view.coverage(window.start_ms, window.end_ms, live_until_ms)
+            if known_ms is not None and window.live and window.end_ms - known_ms <= GRACE_MS:
+                known_ms = window.end_ms
+            coverage = view.coverage(window.start_ms, window.end_ms, known_ms)
             if coverage.trades == 0:
                 raise self._no_trades(name, window, coverage)
-            trades = view.chunks(window.start_ms, window.end_ms)
-            histogram = view.histogram(window.start_ms, window.end_ms)
-        return Loaded(
-            instrument=instruments[name],
-            market=self.ledger.venue or instruments[name].venue,
-            window=window,
-            coverage=coverage,
-            histogram=histogram,
-            trades=trades,
-            last=_last_price(trades),
-        )
+            last = view.last_trade(window.start_ms, window.end_ms)
+            yield Question(
+                instrument=instruments[name],
+                market=self.ledger.venue or instruments[name].venue,
+                window=window,
+                coverage=coverage,
+                last=decimal_of(int(last.price_int[0]), last.price_exp),
+                view=view,
+            )
 
     def _symbol(self, written: Any, instruments: Mapping[str, Instrument]) -> str:
         try:
@@ -125,10 +146,3 @@ class Tape:
         if not warmup.missing or not warmup.per_s:
             return "first trades expected within seconds"
         return f"complete about {iso(self.now_ms() + int(warmup.missing / warmup.per_s * 1000))}"
-
-
-def _last_price(chunks: list[TradeColumns]) -> Decimal:
-    """The price of the valid trade with the highest id."""
-    valid = (chunk.take(chunk.valid) for chunk in chunks)
-    last = max((chunk for chunk in valid if len(chunk)), key=lambda chunk: int(chunk.id[-1]))
-    return decimal_of(int(last.price_int[-1]), last.price_exp)

@@ -1,5 +1,6 @@
 """get_liquidity_vacuums: where little was traded, and how sure that is."""
 
+from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
@@ -7,6 +8,7 @@ from pydantic import Field
 from analytics.thin import Rule
 from analytics.vacuums import LiquidityVacuums, StopHint, Vacuum, liquidity_vacuums
 from server.tools.answers import (
+    MOST_GAPS,
     Detail,
     Meta,
     Shape,
@@ -22,7 +24,7 @@ from server.tools.answers import (
 )
 from server.tools.arguments import choice_of, iso, number_of
 from server.tools.profile import NO_CHART
-from server.tools.tape import Loaded
+from server.tools.tape import Question
 
 VERSION = "v1"
 SHOWN = {"summary": 3, "full": 10}
@@ -95,7 +97,7 @@ class VacuumsAnswer(Shape):
 
 
 def vacuums_answer(
-    loaded: Loaded,
+    question: Question,
     *,
     rule: Any,
     threshold_pct: Any,
@@ -104,32 +106,34 @@ def vacuums_answer(
     detail: Any,
     include_chart: Any,
 ) -> VacuumsAnswer:
-    """The answer over what was loaded; raises `Refusal` or the analysis' own for what cannot be answered."""
-    shown = SHOWN[choice_of(detail, "detail", Detail)]
+    """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
+    level = choice_of(detail, "detail", Detail)
+    shown = SHOWN[level]
     sides = choice_of(stop_hint, "stop_hint", StopSide)
-    found = liquidity_vacuums(
-        loaded.histogram,
-        loaded.trades,
-        symbol=loaded.instrument.symbol,
-        tick=loaded.instrument.tick,
-        lot=loaded.instrument.lot,
-        start_ms=loaded.window.start_ms,
-        end_ms=loaded.window.end_ms,
+    analyse = partial(
+        liquidity_vacuums,
+        symbol=question.instrument.symbol,
+        tick=question.instrument.tick,
+        lot=question.instrument.lot,
+        start_ms=question.window.start_ms,
+        end_ms=question.window.end_ms,
         rule=choice_of(rule, "rule", Rule),
         threshold_pct=None if threshold_pct is None else number_of(threshold_pct, "threshold_pct"),
         row_size=None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
     )
+    found = question.over_prices(lambda histogram: analyse(histogram, question.trades()))
     tick = found.rows.tick
     return VacuumsAnswer(
-        summary=_summary(loaded, found),
+        summary=_summary(question, found),
         meta=meta_of(
-            loaded.instrument,
-            loaded.market,
-            loaded.window,
-            loaded.coverage,
+            question.instrument,
+            question.market,
+            question.window,
+            question.coverage,
             tick=tick,
             row_size=found.rows.row_size,
             method=f"{found.rule}/{plain(found.threshold_pct)}/{VERSION}",
+            most_gaps=MOST_GAPS[level],
         ),
         rule=found.rule,
         baseline_row_volume=f"{found.baseline_row_volume:.{found.rows.quantity_exp}f}",
@@ -142,7 +146,7 @@ def vacuums_answer(
         low_sample=found.low_sample,
         caveats=first_caveats(
             [
-                lacking(loaded.coverage),
+                lacking(question.coverage),
                 "Few trades a row: thin rows may be chance." if found.low_sample else None,
                 NO_CHART if include_chart else None,
                 THIN_NOT_FAST,
@@ -207,8 +211,8 @@ def _stop_hint(hint: StopHint | None) -> StopHintShape | None:
     )
 
 
-def _summary(loaded: Loaded, found: LiquidityVacuums) -> str:
-    start = opening(loaded.instrument, loaded.market, loaded.window, loaded.coverage)
+def _summary(question: Question, found: LiquidityVacuums) -> str:
+    start = opening(question.instrument, question.market, question.window, question.coverage)
     last = at_step(found.last, found.rows.tick)
     count = f"{found.total} liquidity vacuum{'' if found.total == 1 else 's'}"
     parts = [f"{start}: {count} (rule {found.rule}), last {last}."]
@@ -221,6 +225,6 @@ def _summary(loaded: Loaded, found: LiquidityVacuums) -> str:
             f"Nearest {nearest.low:f}-{nearest.high:f}, {where}, "
             f"{nearest.volume_deficit_pct:.1f} % below the usual volume of a row, impact {nearest.impact}."
         )
-    if missing := lacking(loaded.coverage):
+    if missing := lacking(question.coverage):
         parts.append(missing)
     return " ".join(parts)

@@ -15,14 +15,13 @@ from analytics.errors import NoTrades, OptionInvalid
 from analytics.profile import (
     ValueAreaMethod,
     contested_row,
-    exact_dot,
     heaviest_tick,
     poc_row,
     value_area,
     volume_profile,
 )
 from analytics.rows import exact_total, on_ticks
-from storage.trades import IntArray, PriceHistogram, TradeColumns
+from storage.trades import IntArray, PriceHistogram, TradeColumns, exact_dot
 from tests.analytics import oracle
 from tests.analytics.tapes import Tape, columns, market, prints_at, tapes
 
@@ -228,6 +227,7 @@ def test_the_heaviest_tick_of_the_poc_lies_in_it_and_no_tick_there_is_heavier(ta
         [p for p in tape.prints if profile.poc.low <= p.price <= profile.poc.high],
         Fraction(profile.rows.tick),
     )
+    assert profile.poc.tick is not None
     heaviest = oracle.row(profile.poc.tick, Fraction(profile.rows.tick))
     assert profile.poc.low <= profile.poc.tick <= profile.poc.high
     assert at_price[heaviest] == max(at_price.values())

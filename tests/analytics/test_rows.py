@@ -20,7 +20,7 @@ from analytics.rows import (
     rows_of,
     vacuum_row_ticks,
 )
-from storage.trades import PriceHistogram, TradeColumns
+from storage.trades import PriceHistogram, PriceTotals, TradeColumns
 from tests.analytics import oracle
 from tests.analytics.tapes import Tape, columns, market, prints_at, tapes
 
@@ -207,7 +207,8 @@ def test_no_trades_are_refused() -> None:
 def test_volume_beyond_64_bits_is_an_error_and_never_wraps() -> None:
     column = np.array([2**62], np.int64)
     one = np.array([1], np.int64)
-    too_much = PriceHistogram(one, column, column, one, one, price_exp=0, quantity_exp=0)
+    totals = PriceTotals(1, 1, 1, 2**63, 2**63)
+    too_much = PriceHistogram(one, column, column, one, one, price_exp=0, quantity_exp=0, totals=totals)
 
     with pytest.raises(ValueError, match="does not fit in 64 bits"):
         on_ticks(too_much, Decimal(1))

@@ -1,9 +1,11 @@
 """The recorder against the exchange on real sockets: what was printed is in the ledger."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
@@ -39,6 +41,7 @@ async def recording(
             stream_urls=[stream_url or exchange.stream_url] * links,
             warmup_ms=warmup_ms,
             now_ms=wall_ms,
+            rest_lag_ms=500,
         )
         await recorder.prepare()
         stop = asyncio.Event()
@@ -54,6 +57,10 @@ async def until(condition: Callable[[], bool], within_s: float = 20) -> None:
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110  what is waited for is the ledger's content
             await asyncio.sleep(0.02)
+
+
+def events(logs: Sequence[Mapping[str, Any]]) -> set[str]:
+    return {line["event"] for line in logs}
 
 
 def held(ledger: TradeLedger, symbol: str = "BTCUSDT") -> TradeColumns:
@@ -103,9 +110,9 @@ def test_the_first_start_fetches_the_wanted_history_once(tmp_path: Path) -> None
                 ) as recorder:
                     for symbol in ("BTCUSDT", "ETHUSDT"):
                         await until(lambda s=symbol: recorder.warmup(s) is None)  # type: ignore[misc]
-                        coverage = ledger.coverage(
-                            symbol, from_ms + 5_000, wall_ms(), recorder.live_until_ms(symbol)
-                        )
+                        known_ms = recorder.live_until_ms(symbol)
+                        assert known_ms is not None
+                        coverage = ledger.coverage(symbol, from_ms + 5_000, known_ms, known_ms)
                         assert coverage.complete
                 for symbol in ("BTCUSDT", "ETHUSDT"):
                     assert_equals_exchange(ledger, exchange, symbol)
@@ -163,6 +170,7 @@ def test_an_unknown_symbol_is_named_and_the_others_are_recorded(tmp_path: Path) 
                 async with recording(ledger, exchange, symbols=["NOPEUSDT", "BTCUSDT"]) as recorder:
                     assert recorder.symbols == ["BTCUSDT"]
                     await until(lambda: len(held(ledger)) > 10)
+                    assert list(ledger.instruments) == ["BTCUSDT"]
                 assert [line["symbol"] for line in logs if line["event"] == "unknown symbol"] == ["NOPEUSDT"]
                 with pytest.raises(NoSymbols, match="TAPEDECK_SYMBOLS"):
                     async with recording(ledger, exchange, symbols=["NOPEUSDT"]):
@@ -201,6 +209,47 @@ def test_at_a_first_start_with_rest_away_the_filters_are_learned_when_it_is_back
                     exchange.rest_down = False
                     await until(lambda: "BTCUSDT" in ledger.instruments)
                     assert ledger.venue == "simulated"
+
+    asyncio.run(run())
+
+
+def test_a_ledger_takes_nothing_from_new_addresses_until_they_have_said_what_they_are(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            exchange.rest_down = True
+            with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as logs:
+                ledger.claim("binance spot", ["wss://elsewhere"])
+                async with recording(ledger, exchange):
+                    await until(lambda: "waiting for the exchange to say what it is" in events(logs))
+                    exchange.rest_down = False
+                    await until(lambda: "not recording" in events(logs))
+                    assert exchange.links == 0
+                assert ledger.symbols == []
+                assert ledger.venue == "binance spot"
+
+    asyncio.run(run())
+
+
+def test_an_event_from_the_future_vouches_for_nothing(tmp_path: Path) -> None:
+    now_ms = wall_ms()
+    trade = {"e": "aggTrade", "E": now_ms + 86_400_000, "s": "BTCUSDT", "a": 1, "p": "62000.00000000"}
+    trade |= {"q": "0.00100000", "f": 1, "l": 1, "T": now_ms, "m": True, "M": True}
+    text = json.dumps({"stream": "btcusdt@aggTrade", "data": trade})
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.send(text)
+        await socket.wait_closed()
+
+    async def run() -> None:
+        async with (
+            Exchange(fast_market(), clock=wall_ms) as exchange,
+            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+        ):
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, stream_url=url) as recorder:
+                    await until(lambda: recorder.live_until_ms("BTCUSDT") is not None)
+                    assert (recorder.live_until_ms("BTCUSDT") or 0) <= wall_ms() + 5_000
 
     asyncio.run(run())
 

@@ -4,6 +4,7 @@ Every number of an answer is recomputed from the exchange's own trades by the pl
 """
 
 import asyncio
+import contextlib
 import json
 import math
 import signal
@@ -323,6 +324,38 @@ def test_a_stop_at_500_trades_a_second_takes_less_than_5_s_and_loses_nothing(
         assert rows_of(held) == rows_of(printed)
 
 
+def test_a_stop_with_questions_under_way_takes_less_than_5_s_and_crashes_nothing(tmp_path: Path) -> None:
+    async def keep_asking(url: str) -> None:
+        with contextlib.suppress(Exception):
+            async with connected(url, "sse") as client:
+                while True:
+                    await client.call_tool(
+                        "get_liquidity_vacuums", {"symbol": "BTCUSDT", "duration_hours": 6}
+                    )
+
+    async def run(process: processes.Process, url: str) -> tuple[int, float]:
+        async with connected(url, "sse") as client:
+            await wait_for_trades(client, 10_000)
+        asking = [asyncio.create_task(keep_asking(url)) for _ in range(6)]
+        await asyncio.sleep(1)
+        process.child.terminate()
+        started = time.monotonic()
+        status = await asyncio.to_thread(process.wait, 10)
+        for task in asking:
+            task.cancel()
+        await asyncio.gather(*asking, return_exceptions=True)
+        return status, time.monotonic() - started
+
+    with (
+        processes.exchange("--weight-limit=60000") as urls,
+        processes.server(urls, tmp_path / "l", WARMUP_HOURS=6) as (process, url),
+    ):
+        status, took_s = asyncio.run(run(process, url))
+    assert status == 0
+    assert took_s < 5
+
+
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.long)])
 def test_kill_9_loses_nothing_that_was_flushed_and_doubles_nothing(tmp_path: Path, kills: int) -> None:
     market = GeneratedMarket(1, rate=500 / 18)

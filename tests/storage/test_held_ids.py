@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.held_ids import HeldIds, Run, gaps_between, runs_of, runs_without, uncovered_ms
+from storage.held_ids import HeldIds, Run, gaps_between, gaps_beyond, runs_of, uncovered_ms
 from tests.tapes import columns
 
 spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 8)), max_size=20)
@@ -28,14 +28,24 @@ def test_runs_hold_what_a_set_would_hold(parts: list[tuple[int, int]]) -> None:
 @given(spans)
 def test_runs_and_gaps_take_turns(parts: list[tuple[int, int]]) -> None:
     runs = HeldIds(run(first, first + more) for first, more in parts).runs
-    gaps = gaps_between(runs)
+    gaps = list(gaps_between(runs))
     assert len(gaps) == max(0, len(runs) - 1)
     for before, gap, after in zip(runs, gaps, runs[1:], strict=False):
         assert before.last_id + 1 == gap.first_id <= gap.last_id == after.first_id - 1
         assert (gap.after_ms, gap.before_ms) == (before.last_ms, after.first_ms)
-    if runs:
-        span = Run(runs[0].first_id, runs[-1].last_id, runs[0].first_ms, runs[-1].last_ms)
-        assert tuple(runs_without(gaps, span)) == runs
+    assert list(gaps_between(runs, newest_first=True)) == gaps[::-1]
+
+
+@given(spans, st.integers(0, 60), st.integers(0, 20))
+def test_gaps_beyond_a_span_are_those_that_lie_outside_it(
+    parts: list[tuple[int, int]], first_id: int, more: int
+) -> None:
+    held = HeldIds(run(first, first + length) for first, length in parts)
+    held.add(run(first_id, first_id + more))
+    outside = [
+        gap for gap in gaps_between(held.runs) if gap.last_id < first_id or gap.first_id > first_id + more
+    ]
+    assert gaps_beyond(held.runs, first_id, first_id + more) == outside
 
 
 @given(st.sets(st.integers(0, 100), min_size=1))

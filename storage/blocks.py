@@ -1,0 +1,117 @@
+"""A sealed hour: the trades of one symbol and hour as one columnar block.
+
+Invariant: a block decodes to the very rows it was made of, and the same rows always make the same bytes.
+docs/storage-format.md holds the layout.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ormsgpack
+
+from storage.errors import CorruptRecord, NewerFormat
+from storage.packing import pack, unpack
+from storage.trades import BoolArray, IntArray, TradeColumns
+
+# On disk: never reuse a number.
+BLOCK = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """A block whose columns are decoded when they are asked for."""
+
+    record: dict[str, Any]
+
+    def __len__(self) -> int:
+        return int(self.record["n"])
+
+    @property
+    def first_id(self) -> int:
+        return int(self.record["i0"])
+
+    @property
+    def last_id(self) -> int:
+        return int(self.record["i1"])
+
+    def trades(self) -> TradeColumns:
+        """All rows, ids ascending. Raises `CorruptRecord` where the columns are not what the head says."""
+        head = self.record
+        ids = head["i0"] + np.arange(len(self)) + self._steps("di")
+        counts = self._column("c")
+        first_id = head["f0"] + np.cumsum(counts) - counts + self._steps("df")
+        if int(ids[-1]) != head["i1"]:
+            raise CorruptRecord(f"block ends with id {ids[-1]}, its head says {head['i1']}")
+        return TradeColumns(
+            id=ids,
+            time_ms=self._column("t") + head["t0"],
+            price_int=self._column("p"),
+            quantity_int=self._column("q"),
+            first_id=first_id,
+            last_id=first_id + counts - 1,
+            buyer_is_maker=self._makers(),
+            price_exp=head["pe"],
+            quantity_exp=head["qe"],
+        )
+
+    def _column(self, name: str) -> IntArray:
+        try:
+            packed = self.record[name]
+        except KeyError as error:
+            raise CorruptRecord(f"block has no column {name!r}") from error
+        return unpack(packed, len(self))
+
+    def _steps(self, name: str) -> IntArray | int:
+        """The running sum of a column of exceptions; 0 where there are none."""
+        return np.cumsum(self._column(name)) if name in self.record else 0
+
+    def _makers(self) -> BoolArray:
+        bits = np.frombuffer(self.record["m"], np.uint8)
+        if len(bits) != (len(self) + 7) // 8:
+            raise CorruptRecord(f"block has {len(bits)} bytes of sides for {len(self)} trades")
+        return np.unpackbits(bits, count=len(self)).astype(np.bool_)
+
+
+def encode_block(trades: TradeColumns) -> bytes:
+    """The rows of one hour, ids ascending, at least one, as a MessagePack map of pcodec columns."""
+    trades = trades.reduced()
+    counts = trades.last_id - trades.first_id + 1
+    start_ms = int(trades.time_ms.min())
+    record: dict[str, Any] = {
+        "v": BLOCK,
+        "n": len(trades),
+        "i0": int(trades.id[0]),
+        "i1": int(trades.id[-1]),
+        "f0": int(trades.first_id[0]),
+        "t0": start_ms,
+        "t1": int(trades.time_ms.max()),
+        "mono": bool(np.all(np.diff(trades.time_ms) >= 0)),
+        "pe": trades.price_exp,
+        "qe": trades.quantity_exp,
+        "p": pack(trades.price_int),
+        "q": pack(trades.quantity_int),
+        "t": pack(trades.time_ms - start_ms),
+        "c": pack(counts),
+        "m": np.packbits(trades.buyer_is_maker).tobytes(),
+    }
+    for name, steps in (
+        ("di", np.diff(trades.id, prepend=trades.id[0] - 1) - 1),
+        ("df", np.diff(trades.first_id, prepend=trades.first_id[0]) - np.append(0, counts[:-1])),
+    ):
+        if steps.any():
+            record[name] = pack(steps)
+    return ormsgpack.packb(record)
+
+
+def decode_block(value: bytes) -> Block:
+    """The block in `value`. Raises `CorruptRecord` and `NewerFormat`."""
+    try:
+        record = ormsgpack.unpackb(value)
+    except ormsgpack.MsgpackDecodeError as error:
+        raise CorruptRecord(f"block of {len(value)} bytes is not MessagePack: {error}") from error
+    if not isinstance(record, dict) or not isinstance(record.get("v"), int):
+        raise CorruptRecord(f"block of {len(value)} bytes is no map with a version")
+    if record["v"] != BLOCK:
+        raise NewerFormat(f"block version {record['v']}; this tapedeck reads {BLOCK}")
+    return Block(record)

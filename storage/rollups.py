@@ -1,0 +1,134 @@
+"""What a sealed hour says without its trades: their histogram by price, their ids and times, their digest.
+
+Invariant: a rollup is a pure function of the rows of its block; sums over rollups equal sums over trades.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ormsgpack
+
+from storage.errors import CorruptRecord, NewerFormat
+from storage.packing import pack, unpack
+from storage.trades import IntArray, PriceHistogram, PriceTotals, TradeColumns
+
+# On disk: never reuse a number.
+ROLLUP = 1
+# A bin is the largest power of ten of price units within this share of the price.
+BIN_SHARE = 50_000
+# The exchange's own precision, in which a digest is taken.
+CANONICAL_EXP = 8
+CANONICAL = np.dtype(
+    [("a", "<i8"), ("T", "<i8"), ("p", "<i8"), ("q", "<i8"), ("f", "<i8"), ("l", "<i8"), ("m", "u1")]
+)
+_COLUMNS = {"p": "price_int", "b": "buy", "s": "sell", "nb": "buy_trades", "ns": "sell_trades"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollup:
+    """One block in short: `rows` ids, of which `valid` are trades with volume."""
+
+    rows: int
+    valid: int
+    first_id: int
+    last_id: int
+    first_ms: int
+    last_ms: int
+    digest: bytes
+    histogram: PriceHistogram
+
+
+def rollup_of(trades: TradeColumns) -> Rollup:
+    """The rollup of one block's rows, ids ascending, at least one; times are of the first and last id."""
+    histogram = PriceHistogram.of(trades)
+    if histogram.totals is not None:
+        width = bin_width(histogram.totals.low)
+        histogram = histogram.in_bins(width) if width > 1 else histogram
+    return Rollup(
+        rows=len(trades),
+        valid=int(trades.valid.sum()),
+        first_id=int(trades.id[0]),
+        last_id=int(trades.id[-1]),
+        first_ms=int(trades.time_ms[0]),
+        last_ms=int(trades.time_ms[-1]),
+        digest=digest_of(trades),
+        histogram=histogram,
+    )
+
+
+def bin_width(price: int) -> int:
+    """The largest power of ten that is at most 2e-5 of the price, at least 1; both in price units."""
+    width = 1
+    while width * 10 * BIN_SHARE <= price:
+        width *= 10
+    return width
+
+
+def digest_of(trades: TradeColumns) -> bytes:
+    """SHA-256 over the rows in id order, each as 49 bytes: a, T, p, q, f, l as little-endian 64-bit integers,
+    p and q in units of 1e-8, and m as 0 or 1."""
+    trades = trades.at_exponents(CANONICAL_EXP, CANONICAL_EXP)
+    rows = np.empty(len(trades), CANONICAL)
+    rows["a"], rows["T"], rows["p"] = trades.id, trades.time_ms, trades.price_int
+    rows["q"], rows["f"], rows["l"] = trades.quantity_int, trades.first_id, trades.last_id
+    rows["m"] = trades.buyer_is_maker
+    return hashlib.sha256(rows.tobytes()).digest()
+
+
+def encode_rollup(rollup: Rollup) -> bytes:
+    """MessagePack map; the sums of notional exceed 64 bits and are decimal text."""
+    histogram, totals = rollup.histogram, rollup.histogram.totals
+    record: dict[str, Any] = {
+        "v": ROLLUP,
+        "n": rollup.rows,
+        "valid": rollup.valid,
+        "i0": rollup.first_id,
+        "i1": rollup.last_id,
+        "t0": rollup.first_ms,
+        "t1": rollup.last_ms,
+        "sha256": rollup.digest,
+        "pe": histogram.price_exp,
+        "qe": histogram.quantity_exp,
+        "w": histogram.bin_int,
+        "prices": len(histogram),
+    }
+    if totals is not None:
+        record |= {"lo": totals.low, "hi": totals.high, "g": totals.divisor}
+        record |= {"pq": str(totals.notional), "ppq": str(totals.square_notional)}
+        for name, column in _COLUMNS.items():
+            record[name] = pack(getattr(histogram, column))
+    return ormsgpack.packb(record)
+
+
+def decode_rollup(value: bytes) -> Rollup:
+    """The rollup in `value`. Raises `CorruptRecord` and `NewerFormat`."""
+    try:
+        record = ormsgpack.unpackb(value)
+        if record["v"] != ROLLUP:
+            raise NewerFormat(f"rollup version {record['v']}; this tapedeck reads {ROLLUP}")
+        return _rollup(record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptRecord(f"rollup of {len(value)} bytes is not what the format says: {error}") from error
+
+
+def _rollup(record: dict[str, Any]) -> Rollup:
+    totals = None
+    columns: list[IntArray] = [np.empty(0, np.int64)] * len(_COLUMNS)
+    if "pq" in record:
+        totals = PriceTotals(record["lo"], record["hi"], record["g"], int(record["pq"]), int(record["ppq"]))
+        columns = [unpack(record[name], record["prices"]) for name in _COLUMNS]
+    price, buy, sell, buy_trades, sell_trades = columns
+    return Rollup(
+        rows=record["n"],
+        valid=record["valid"],
+        first_id=record["i0"],
+        last_id=record["i1"],
+        first_ms=record["t0"],
+        last_ms=record["t1"],
+        digest=record["sha256"],
+        histogram=PriceHistogram(
+            price, buy, sell, buy_trades, sell_trades, record["pe"], record["qe"], totals, record["w"]
+        ),
+    )

@@ -1,0 +1,255 @@
+"""Finished hours become blocks, and nothing that one can ask changes by it."""
+
+from pathlib import Path
+
+import plyvel
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage import keys
+from storage import ledger as ledger_module
+from storage.errors import CorruptRecord, StoreUnavailable
+from storage.ledger import TradeLedger
+from storage.trades import PriceHistogram, TradeColumns
+from tests.tapes import START_MS, columns, rows_of, run_of, tapes
+
+HOUR_MS = 3_600_000
+FIRST_HOUR = START_MS - START_MS % HOUR_MS + HOUR_MS
+LATER = FIRST_HOUR + 100 * HOUR_MS
+WHOLE = (0, 2 * START_MS)
+
+on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+
+
+def families(path: Path) -> dict[str, int]:
+    """How many records of each family a closed ledger holds."""
+    db = plyvel.DB(str(path), compression=None)
+    counts: dict[str, int] = {}
+    for key in db.iterator(include_value=False):
+        family = key.split(b":")[0].decode(errors="replace")
+        counts[family] = counts.get(family, 0) + 1
+    db.close()
+    return counts
+
+
+def hours_of_trades(hours: int = 4, *, first_id: int = 1, step_ms: int = 30_000) -> TradeColumns:
+    return run_of(first_id, hours * HOUR_MS // step_ms, start_ms=FIRST_HOUR, step_ms=step_ms)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "ledger"
+
+
+def test_a_finished_hour_becomes_a_block_and_its_seconds_go(path: Path) -> None:
+    tape = hours_of_trades(4)
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape)
+        sealed = ledger.seal(FIRST_HOUR + 4 * HOUR_MS)
+        assert [(hour.hour_ms, hour.rows) for hour in sealed] == [
+            (FIRST_HOUR + i * HOUR_MS, 120) for i in range(3)
+        ]
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert ledger.seal(FIRST_HOUR + 4 * HOUR_MS) == []
+    counts = families(path)
+    assert (counts["blocks"], counts["rollup"], counts["trades"]) == (3, 3, 120)
+    with TradeLedger.open(path) as ledger:
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert len(ledger.seal(LATER)) == 1
+    assert "trades" not in families(path)
+
+
+def test_an_hour_with_an_open_gap_is_sealed_when_it_has_been_quiet(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", run_of(1, 10, start_ms=FIRST_HOUR))
+        ledger.append("X", run_of(21, 10, start_ms=FIRST_HOUR + 60_000))
+        assert ledger.seal(LATER) == []
+        ledger.append("X", run_of(11, 1, start_ms=FIRST_HOUR + 1_000))
+        assert ledger.seal(LATER) == []
+        assert [hour.rows for hour in ledger.seal(LATER)] == [21]
+
+
+def test_a_late_trade_reseals_its_hour(path: Path) -> None:
+    tape = hours_of_trades(1)
+    late = tape.take(slice(40, 41))
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape.take(tape.id != late.id[0]))
+        ledger.seal(LATER)
+        assert len(ledger.seal(LATER)) == 1
+        ledger.append("X", late)
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert ledger.histogram("X", *WHOLE).volume.sum() == PriceHistogram.of(tape).volume.sum()
+        assert [hour.rows for hour in ledger.seal(LATER)] == [len(tape)]
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+    counts = families(path)
+    assert (counts["blocks"], counts["rollup"], counts.get("trades", 0)) == (1, 1, 0)
+
+
+def test_an_hour_of_very_many_trades_is_sealed_in_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
+    tape = hours_of_trades(1)
+    with TradeLedger.open(path) as ledger:
+        for start in range(0, 120, 60):
+            ledger.append("X", tape.take(slice(start, start + 60)))
+            assert len(ledger.seal(FIRST_HOUR + 1)) == 1
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+    assert families(path)["blocks"] == 2
+    with TradeLedger.open(path) as ledger:
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        with ledger.view("X") as view:
+            binned = view.histogram(FIRST_HOUR, FIRST_HOUR + HOUR_MS, exact=False)
+            assert binned.trades.sum() == len(tape)
+
+
+def test_a_damaged_rollup_is_made_anew_from_its_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
+    tape = hours_of_trades(1)
+    with TradeLedger.open(path) as ledger:
+        for start in range(0, 120, 60):
+            ledger.append("X", tape.take(slice(start, start + 60)))
+            ledger.seal(FIRST_HOUR + 1)
+    put(path, keys.rollup("X", FIRST_HOUR), b"\xc1")
+    with TradeLedger.open(path) as ledger:
+        assert ["made anew" in text for text in ledger.take_damage()] == [True]
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+    with TradeLedger.open(path) as ledger:
+        assert ledger.take_damage() == []
+        assert ledger.coverage("X", *WHOLE).trades == len(tape)
+
+
+def test_an_hour_whose_rollup_and_block_are_damaged_is_missing_and_fetched_again(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
+    tape = hours_of_trades(1)
+    with TradeLedger.open(path) as ledger:
+        for start in range(0, 120, 60):
+            ledger.append("X", tape.take(slice(start, start + 60)))
+            ledger.seal(FIRST_HOUR + 1)
+    put(path, keys.rollup("X", FIRST_HOUR), b"\xc1")
+    put(path, keys.block("X", FIRST_HOUR), b"\xc1")
+    with TradeLedger.open(path) as ledger:
+        assert ["lost:" in text for text in ledger.take_damage()] == [True]
+        assert ledger.append("X", tape).new == 60
+        for _ in range(3):
+            ledger.seal(LATER)
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+    with TradeLedger.open(path) as ledger:
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert ledger.coverage("X", *WHOLE).trades == len(tape)
+
+
+def test_an_hour_whose_block_is_damaged_holds_up_no_other(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(3))
+        assert len(ledger.seal(LATER)) == 3
+    put(path, keys.block("X", FIRST_HOUR), b"\xc1")
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", run_of(361, 1, start_ms=FIRST_HOUR + 5))
+        ledger.append("X", run_of(362, 119, start_ms=FIRST_HOUR + 3 * HOUR_MS, step_ms=30_000))
+        assert [hour.hour_ms for hour in ledger.seal(LATER)] == [FIRST_HOUR + 3 * HOUR_MS]
+        assert len(ledger.take_damage()) == 1
+        assert ledger.seal(LATER) == []
+        assert len(ledger.trades("X", FIRST_HOUR + HOUR_MS, LATER)) == 359
+        with pytest.raises(CorruptRecord, match="blocks:X"):
+            ledger.trades("X", *WHOLE)
+
+
+def put(path: Path, key: bytes, value: bytes) -> None:
+    """Overwrite a record of a closed ledger."""
+    db = plyvel.DB(str(path), compression=None)
+    db.put(key, value)
+    db.close()
+
+
+def test_a_crash_between_writing_and_forgetting_counts_nothing_twice(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The seconds of a sealed hour stand again beside its block, as an interrupted copy might leave them."""
+    tape = hours_of_trades(2)
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape)
+        ledger.flush()
+    db = plyvel.DB(str(path), compression=None)
+    seconds = dict(db.iterator(start=b"trades:", stop=b"trades;"))
+    db.close()
+    with TradeLedger.open(path) as ledger:
+        ledger.seal(LATER)
+    db = plyvel.DB(str(path), compression=None)
+    with db.write_batch() as batch:
+        for key, value in seconds.items():
+            batch.put(key, value)
+    db.close()
+    with TradeLedger.open(path) as ledger:
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        with ledger.view("X") as view:
+            assert view.histogram(*WHOLE, exact=False).trades.sum() == len(tape)
+        assert ledger.coverage("X", *WHOLE).trades == len(tape)
+
+
+def test_a_seal_that_the_disk_refuses_changes_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tape = hours_of_trades(2)
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape)
+        ledger.flush()
+        with monkeypatch.context() as broken:
+
+            def refuse(*_: object) -> None:
+                raise StoreUnavailable("no space")
+
+            broken.setattr(ledger, "_write", refuse)
+            with pytest.raises(StoreUnavailable):
+                ledger.seal(LATER)
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert len(ledger.seal(LATER)) == 2
+        assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+
+
+@on_disk
+@given(tape=tapes(seconds=4 * 3600, max_size=40), data=st.data())
+def test_flushes_seals_and_restarts_in_any_order_keep_the_tape(
+    tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, data: st.DataObject
+) -> None:
+    path = tmp_path_factory.mktemp("any") / "ledger"
+    rows = rows_of(tape)
+    order = data.draw(st.permutations(range(len(rows))))
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=4)))
+    ledger = TradeLedger.open(path)
+    for start, stop in zip([0, *cuts], [*cuts, len(rows)], strict=True):
+        ledger.append("X", columns([rows[i] for i in sorted(order[start:stop])]))
+        for _ in range(data.draw(st.integers(0, 2))):
+            ledger.seal(START_MS + data.draw(st.integers(0, 5)) * HOUR_MS)
+        if data.draw(st.booleans()):
+            ledger.close()
+            ledger = TradeLedger.open(path)
+        assert_answers(ledger, [rows[i] for i in sorted(order[:stop])], data)
+    ledger.close()
+
+
+def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.DataObject) -> None:
+    """Every question has the answer that a plain list of the rows gives."""
+    start_ms = (
+        START_MS + data.draw(st.integers(-1, 4)) * HOUR_MS + data.draw(st.sampled_from([0, 0, 1_234_567]))
+    )
+    end_ms = start_ms + data.draw(st.integers(1, 4)) * HOUR_MS - data.draw(st.sampled_from([0, 0, 777]))
+    inside = [row for row in rows if start_ms <= row[1] < end_ms]
+    with ledger.view("X") as view:
+        assert rows_of(view.trades(start_ms, end_ms)) == inside
+        exact, binned = (view.histogram(start_ms, end_ms, exact=exact) for exact in (True, False))
+        plain = PriceHistogram.of(columns(inside))  # type: ignore[arg-type]
+        exact, binned, plain = (part.at_exponents(8, 8) for part in (exact, binned, plain))
+        assert exact.totals == plain.totals
+        plain = plain if binned.bin_int is None else plain.in_bins(binned.bin_int)
+        assert binned.price_int.tolist() == plain.price_int.tolist()
+        assert binned.volume.tolist() == plain.volume.tolist()
+        assert binned.trades.tolist() == plain.trades.tolist()
+        assert binned.totals == plain.totals
+        coverage = view.coverage(start_ms, end_ms)
+        assert coverage.trades == sum(row[3] > 0 for row in inside)
+        assert coverage.certified == sum(row[3] == 0 for row in inside)
+        ids = [row[0] for row in inside]
+        assert (coverage.first_id, coverage.last_id) == (min(ids, default=None), max(ids, default=None))
+        valid = [row for row in inside if row[3]]
+        last = view.last_trade(start_ms, end_ms)
+        assert rows_of(last) == ([max(valid)] if valid else [])
