@@ -2,6 +2,6 @@
 
 from collectors.exchange.market import GeneratedMarket, Market
 from collectors.exchange.recording import Recording
-from collectors.exchange.server import Exchange, Limits, serve
+from collectors.exchange.server import Exchange, Limits
 
-__all__ = ["Exchange", "GeneratedMarket", "Limits", "Market", "Recording", "serve"]
+__all__ = ["Exchange", "GeneratedMarket", "Limits", "Market", "Recording"]

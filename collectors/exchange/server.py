@@ -312,21 +312,3 @@ def _response(reply: Reply, now_ms: int) -> Response:
 
 def _host_in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
-
-
-async def serve(
-    market: Market,
-    *,
-    clock: Clock,
-    on_ready: Callable[[Exchange], None],
-    host: str = "127.0.0.1",
-    port: int = 9400,
-    history_hours: float = 24,
-    limits: Limits | None = None,
-) -> None:
-    """Runs an exchange until cancelled; `on_ready` gets it, URLs and all, once it listens."""
-    async with Exchange(
-        market, clock=clock, host=host, port=port, history_hours=history_hours, limits=limits
-    ) as exchange:
-        on_ready(exchange)
-        await asyncio.Event().wait()

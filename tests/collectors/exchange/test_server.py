@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
@@ -16,7 +15,7 @@ from websockets.exceptions import ConnectionClosed, ConnectionClosedError, Inval
 from websockets.frames import Frame, Opcode
 
 from collectors.binance import parse_agg_trades, parse_messages
-from collectors.exchange import Exchange, GeneratedMarket, Limits, serve
+from collectors.exchange import Exchange, GeneratedMarket, Limits
 from storage.trades import TradeColumns
 
 from .conftest import Clock
@@ -336,23 +335,3 @@ async def test_over_the_weight_limit_is_429_then_418(market: GeneratedMarket, cl
         assert (await client.get("/api/v3/time")).headers["Retry-After"] == "120"
         clock.advance(120_000)
         assert (await client.get("/api/v3/time")).status_code == 200
-
-
-async def test_served_until_cancelled(market: GeneratedMarket, clock: Clock) -> None:
-    ready: asyncio.Future[Exchange] = asyncio.get_running_loop().create_future()
-    serving = asyncio.create_task(serve(market, clock=clock, on_ready=ready.set_result, port=0))
-    async with asyncio.timeout(DEADLINE_S):
-        exchange = await ready
-        async with connect(exchange, "/ws") as link:
-            assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == []
-            serving.cancel()
-            closed = await ended(link)
-        with pytest.raises(asyncio.CancelledError):
-            await serving
-    assert closed.rcvd is not None
-    assert closed.rcvd.code == 1001
-    with (
-        pytest.raises(ConnectionRefusedError),
-        socket.create_connection(("127.0.0.1", int(exchange.rest_url.rsplit(":")[-1]))),
-    ):
-        pass
