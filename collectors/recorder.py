@@ -16,7 +16,7 @@ import structlog
 from collectors.backfill import Backfill
 from collectors.binance import Parsed, parse_messages, stream_name
 from collectors.links import Ring, StreamLink
-from collectors.rest import ILLEGAL_CHARACTERS, INVALID_SYMBOL, BinanceRest, RestAway, RestRefused
+from collectors.rest import INVALID_SYMBOL, BinanceRest, RestAway, RestRefused
 from collectors.sequencer import Sequencer
 from storage.errors import LedgerError, VenueMismatch
 from storage.ledger import TradeLedger
@@ -154,6 +154,8 @@ class Recorder:
 
     async def _learn_instruments(self) -> None:
         found = await self._look_up(list(self._wanted))
+        if self._wanted and not found:
+            raise RestAway(f"the exchange tells nothing of {', '.join(self._wanted)}")
         self._instruments_known = True
         log.info("symbols known", symbols=sorted(found))
         if unlisted := sorted(set(self._wanted) - found):
@@ -164,14 +166,15 @@ class Recorder:
         try:
             info = await self._rest.exchange_info(symbols)
         except RestRefused as refusal:
-            if refusal.code not in (INVALID_SYMBOL, ILLEGAL_CHARACTERS):
-                raise RestAway(str(refusal)) from refusal
-            if len(symbols) == 1:
+            if len(symbols) > 1:
+                # The refusal does not say which of them it is.
+                half = len(symbols) // 2
+                return await self._look_up(symbols[:half]) | await self._look_up(symbols[half:])
+            if refusal.code == INVALID_SYMBOL:
                 self._drop(symbols[0], str(refusal))
-                return set()
-            # The refusal does not say which of them it is.
-            half = len(symbols) // 2
-            return await self._look_up(symbols[:half]) | await self._look_up(symbols[half:])
+            else:
+                log.warning("symbol refused", symbol=symbols[0], reason=str(refusal), recorded="all the same")
+            return set()
         self._ledger.claim(info.venue, self._addresses)
         found = info.instruments.keys() & set(symbols)
         for symbol in found:

@@ -32,7 +32,6 @@ AGG_TRADES_WEIGHT = 4
 EXCHANGE_INFO_WEIGHT = 20
 PAGE = 1000
 INVALID_SYMBOL = -1121
-ILLEGAL_CHARACTERS = -1100
 
 T = TypeVar("T")
 
@@ -116,8 +115,9 @@ class BinanceRest:
 
     async def exchange_info(self, symbols: Sequence[str]) -> ExchangeInfo:
         """Filters of the symbols; `RestRefused` with code -1121 when one of them does not exist."""
-        query = msgspec.json.encode(list(symbols)).decode()
-        body = await self._get("/api/v3/exchangeInfo", {"symbols": query}, EXCHANGE_INFO_WEIGHT)
+        several = {"symbols": msgspec.json.encode(list(symbols)).decode()}
+        query = {"symbol": symbols[0]} if len(symbols) == 1 else several
+        body = await self._get("/api/v3/exchangeInfo", query, EXCHANGE_INFO_WEIGHT)
         info = self._understood(parse_exchange_info, body)
         self.budget.limit = info.weight_limit
         return info

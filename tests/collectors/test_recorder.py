@@ -179,6 +179,19 @@ def test_an_unknown_symbol_is_named_and_the_others_are_recorded(tmp_path: Path) 
     asyncio.run(run())
 
 
+def test_a_name_that_the_exchange_cannot_read_costs_the_others_nothing(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as logs:
+                names = ["BTCUSDTETHUSDTSOLUSDTX", "BTCUSDT"]
+                async with recording(ledger, exchange, symbols=names):
+                    await until(lambda: len(held(ledger)) > 10)
+                    assert list(ledger.instruments) == ["BTCUSDT"]
+                assert {"symbol refused", "unknown symbol"} & events(logs)
+
+    asyncio.run(run())
+
+
 def test_with_rest_away_it_starts_and_records_by_the_filters_it_kept(tmp_path: Path) -> None:
     async def run() -> None:
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
