@@ -33,14 +33,19 @@ class Ring:
         self._texts: deque[str | bytes] = deque()
         self._size = size
         self._filled = asyncio.Event()
-        self.dropped = 0
+        self._dropped = 0
 
     def put(self, text: str | bytes) -> None:
         if len(self._texts) == self._size:
             self._texts.popleft()
-            self.dropped += 1
+            self._dropped += 1
         self._texts.append(text)
         self._filled.set()
+
+    def take_dropped(self) -> int:
+        """How many texts were given up since the last call."""
+        dropped, self._dropped = self._dropped, 0
+        return dropped
 
     async def wait(self) -> None:
         """Until there is something to take."""

@@ -100,7 +100,6 @@ class Recorder:
         self._live_since_ms: int | None = None
         self._newest_event_ms: int | None = None
         self._counts = _Counts()
-        self._dropped_seen = 0
         self._backfill = Backfill(ledger, rest, now_ms, warmup_ms=warmup_ms)
         self._instruments_known = False
         self._flush_error: str | None = None
@@ -263,8 +262,8 @@ class Recorder:
         texts = self._ring.take(limit) if self._ring else []
         if self._ring is None or not texts:
             return 0
-        dropped = self._ring.dropped - self._dropped_seen
-        self._dropped_seen += dropped
+        dropped = self._ring.take_dropped()
+        self._counts.dropped += dropped
         parsed = parse_messages(texts)
         self._note_oddities(parsed)
         for symbol, rows in parsed.trades.items():
@@ -359,10 +358,9 @@ class Recorder:
                 missing=sum(gap.missing for gap in self._ledger.gaps(symbol)),
             )
             recording.trades = 0
-        dropped = self._ring.dropped if self._ring else 0
-        if self._counts.malformed or dropped > self._counts.dropped:
-            log.warning("skipped", malformed=self._counts.malformed, dropped=dropped - self._counts.dropped)
-        self._counts = _Counts(dropped=dropped)
+        if self._counts.malformed or self._counts.dropped:
+            log.warning("skipped", malformed=self._counts.malformed, dropped=self._counts.dropped)
+        self._counts = _Counts()
 
     # REST
 

@@ -17,7 +17,6 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "TAPEDECK_"
 ENV_FILE = ".env"
-LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def _listed(value: Any) -> Any:
@@ -109,7 +108,7 @@ class Settings(BaseSettings):
 
 def is_loopback(host: str) -> bool:
     """Whether the address is this machine's alone."""
-    if host in LOOPBACK_NAMES:
+    if host == "localhost":
         return True
     try:
         return ip_address(host).is_loopback

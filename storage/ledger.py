@@ -304,7 +304,7 @@ class TradeLedger:
             return tape.warmup_from_ms if tape else None
 
     @contextmanager
-    def view(self, symbol: str) -> Iterator["LedgerView"]:
+    def view(self, symbol: str) -> Iterator[LedgerView]:
         """All that one question needs of a symbol, as of one instant."""
         with self._lock:
             if self._closing:

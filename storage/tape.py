@@ -30,7 +30,7 @@ class Tape:
     pending: list[TradeColumns] = field(default_factory=list)
     writing: list[TradeColumns] = field(default_factory=list)
     changed: bool = False
-    quiet_since: dict[int, int] = field(default_factory=dict)
+    sizes_before: dict[int, int] = field(default_factory=dict)
     unsealable: set[int] = field(default_factory=set)
 
     def append(self, trades: TradeColumns) -> TradeColumns:
@@ -87,7 +87,7 @@ class Tape:
             for hour_ms, parts in self.open.items()
             if hour_ms not in self.unsealable
         }
-        before, self.quiet_since = self.quiet_since, sizes
+        before, self.sizes_before = self.sizes_before, sizes
         gaps = tuple(gaps_between(self.held.runs))
         return [
             hour_ms
