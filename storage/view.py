@@ -6,16 +6,20 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from storage import keys
-from storage.blocks import decode_block
-from storage.errors import LedgerError
+from storage.blocks import Block, decode_block
+from storage.errors import CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
+from storage.ladder import PriceLadder
 from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
 # Decoded hours that a view keeps: those at the two ends of its window.
 KEPT_HOURS = 2
+
+T = TypeVar("T")
 
 # The records with first <= key < stop, in key order.
 Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
@@ -71,13 +75,30 @@ class LedgerView:
     def histogram(self, start_ms: int, end_ms: int, *, exact: bool = True) -> PriceHistogram:
         """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins."""
         parts: list[PriceHistogram] = []
+        in_bins: list[int] = []
         for hour_ms in self._hours(start_ms, end_ms):
-            if not exact and self._is_whole(hour_ms, start_ms, end_ms):
-                parts += [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
-                parts.append(PriceHistogram.of(self._open_rows(hour_ms)))
+            rollups = [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
+            whole = _is_whole(hour_ms, start_ms, end_ms)
+            if whole and (not exact or all(part.bin_int is None for part in rollups)):
+                parts += [*rollups, PriceHistogram.of(self._open_rows(hour_ms))]
+            elif whole and hour_ms not in self._held.open:
+                in_bins.append(hour_ms)
             else:
                 parts.append(PriceHistogram.of(self._rows(hour_ms).within(start_ms, end_ms)))
-        return PriceHistogram.merge(parts)
+        return self._by_exact_price(in_bins, parts) if in_bins else PriceHistogram.merge(parts)
+
+    def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
+        """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
+        parts = [part for part in parts if len(part)]
+        rollups = [rollup.histogram for hour_ms in hours for rollup in self._held.sealed[hour_ms]]
+        ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))])
+        if ladder is None:
+            return PriceHistogram.merge([PriceHistogram.of(self._rows(hour)) for hour in hours] + parts)
+        for prints in self._blocks(hours, Block.prints):
+            ladder.add(prints)
+        for part in parts:
+            ladder.add_sums(part)
+        return ladder.histogram()
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
@@ -127,22 +148,32 @@ class LedgerView:
         sealed = [rollup.last_id for rollup in self._held.sealed.get(hour_ms, ())]
         return max(sealed + [int(part.id.max()) for part in self._held.open.get(hour_ms, ())])
 
-    @staticmethod
-    def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
-        return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+    def _whole(self, start_ms: int, end_ms: int) -> list[int]:
+        """The sealed hours that lie whole in the window, in order."""
+        return [
+            hour_ms
+            for hour_ms in self._hours(start_ms, end_ms)
+            if hour_ms in self._held.sealed and _is_whole(hour_ms, start_ms, end_ms)
+        ]
 
-    def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
+    def _loose(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
+        """The window's rows beside the rollups of its whole hours: of cut hours, and in memory."""
         for hour_ms in self._hours(start_ms, end_ms):
-            if self._is_whole(hour_ms, start_ms, end_ms):
-                for rollup in self._held.sealed.get(hour_ms, ()):
-                    first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
-                    yield _Count(rollup.rows, rollup.valid, first, last)
+            if _is_whole(hour_ms, start_ms, end_ms):
                 rows = self._open_rows(hour_ms)
             else:
                 rows = self._rows(hour_ms).within(start_ms, end_ms)
             if len(rows):
-                ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
-                yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
+                yield rows
+
+    def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
+        for hour_ms in self._whole(start_ms, end_ms):
+            for rollup in self._held.sealed[hour_ms]:
+                first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
+                yield _Count(rollup.rows, rollup.valid, first, last)
+        for rows in self._loose(start_ms, end_ms):
+            ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
+            yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
 
     def _open_rows(self, hour_ms: int) -> TradeColumns:
         return TradeColumns.concat(self._held.open.get(hour_ms, ())).by_id()
@@ -154,17 +185,31 @@ class LedgerView:
                 self._decoded.pop(next(iter(self._decoded)))
             parts = [self._open_rows(hour_ms)]
             if hour_ms in self._held.sealed:
-                parts += self._blocks(hour_ms)
+                parts += self._blocks([hour_ms], Block.trades)
             self._decoded[hour_ms] = TradeColumns.concat(parts).by_id()
         return self._decoded[hour_ms]
 
-    def _blocks(self, hour_ms: int) -> Iterator[TradeColumns]:
-        first, stop = keys.block(self._symbol, hour_ms), keys.block(self._symbol, hour_ms + keys.HOUR_MS)
+    def _blocks(self, hours: Sequence[int], decode: Callable[[Block], T]) -> Iterator[T]:
+        """The blocks of sealed hours, ascending, as `decode` reads them."""
+        wanted, missing = set(hours), set(hours)
+        first, stop = keys.block(self._symbol, hours[0]), keys.block(self._symbol, hours[-1] + keys.HOUR_MS)
         for key, value in self._stored(first, stop):
+            _, hour_ms, _ = keys.sealed_hour(key.decode().removeprefix("blocks:"))
+            if hour_ms not in wanted:
+                continue
+            missing.discard(hour_ms)
             try:
-                yield decode_block(value).trades()
+                decoded = decode(decode_block(value))
             except LedgerError as error:
                 raise type(error)(f"{key.decode()}: {error}; left in place") from error
+            yield decoded
+        if missing:
+            key = keys.block(self._symbol, min(missing))
+            raise CorruptRecord(f"{key.decode()} is gone although its rollup stands")
+
+
+def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
+    return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
 
 
 def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:
