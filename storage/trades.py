@@ -109,7 +109,13 @@ class TradeColumns:
     def within(self, start_ms: int, end_ms: int) -> Self:
         """The rows with start_ms <= T < end_ms."""
         inside = (self.time_ms >= start_ms) & (self.time_ms < end_ms)
-        return self if bool(inside.all()) else self.take(inside)
+        count = int(np.count_nonzero(inside))
+        if count == len(self):
+            return self
+        first = int(inside.argmax())
+        # Times ascend with few exceptions: mostly one stretch is meant, which need not be copied.
+        stretch = slice(first, first + count)
+        return self.take(stretch if bool(inside[stretch].all()) else inside)
 
     @property
     def valid(self) -> BoolArray:
@@ -194,6 +200,8 @@ class PriceTotals:
 
     def shifted(self, price_step: int, quantity_step: int) -> "PriceTotals":
         """The same values with more decimals (or fewer, where that is exact)."""
+        if price_step == quantity_step == 0:
+            return self
         return PriceTotals(
             _shifted(self.low, price_step),
             _shifted(self.high, price_step),

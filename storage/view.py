@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
+
 from storage import keys
 from storage.blocks import Block, decode_block
 from storage.errors import CorruptRecord, LedgerError
@@ -16,8 +18,8 @@ from storage.ladder import PriceLadder
 from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
-# Decoded hours that a view keeps: those at the two ends of its window.
-KEPT_HOURS = 2
+# Decoded parts of hours that a view keeps: those at the two ends of its window.
+KEPT_PARTS = 2
 
 T = TypeVar("T")
 
@@ -55,7 +57,7 @@ class LedgerView:
         self._symbol = symbol
         self._held = held
         self._stored = stored
-        self._decoded: dict[int, TradeColumns] = {}
+        self._decoded: dict[tuple[int, int], TradeColumns] = {}
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -64,7 +66,7 @@ class LedgerView:
     def chunks(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
         """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
         for hour_ms in self._hours(start_ms, end_ms):
-            rows = self._rows(hour_ms).within(start_ms, end_ms)
+            rows = self._rows(hour_ms, start_ms, end_ms)
             if len(rows):
                 yield rows
 
@@ -80,11 +82,12 @@ class LedgerView:
             rollups = [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
             whole = _is_whole(hour_ms, start_ms, end_ms)
             if whole and (not exact or all(part.bin_int is None for part in rollups)):
-                parts += [*rollups, PriceHistogram.of(self._open_rows(hour_ms))]
+                parts += rollups
+                parts += [PriceHistogram.of(rows) for rows in self._open_rows(hour_ms)]
             elif whole and hour_ms not in self._held.open:
                 in_bins.append(hour_ms)
             else:
-                parts.append(PriceHistogram.of(self._rows(hour_ms).within(start_ms, end_ms)))
+                parts.append(PriceHistogram.of(self._rows(hour_ms, start_ms, end_ms)))
         return self._by_exact_price(in_bins, parts) if in_bins else PriceHistogram.merge(parts)
 
     def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
@@ -93,7 +96,10 @@ class LedgerView:
         rollups = [rollup.histogram for hour_ms in hours for rollup in self._held.sealed[hour_ms]]
         ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))])
         if ladder is None:
-            return PriceHistogram.merge([PriceHistogram.of(self._rows(hour)) for hour in hours] + parts)
+            decoded = (
+                PriceHistogram.of(self._rows(hour_ms, hour_ms, hour_ms + keys.HOUR_MS)) for hour_ms in hours
+            )
+            return PriceHistogram.merge([*decoded, *parts])
         for prints in self._blocks(hours, Block.prints):
             ladder.add(prints)
         for part in parts:
@@ -131,12 +137,13 @@ class LedgerView:
     def last_trade(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The valid row of the window with the highest id; no row where there is none."""
         last = TradeColumns.empty()
-        newest_first = sorted(self._hours(start_ms, end_ms), key=self._newest_id, reverse=True)
-        for hour_ms in newest_first:
-            if len(last) and int(last.id[0]) > self._newest_id(hour_ms):
+        newest = {hour_ms: self._newest_id(hour_ms) for hour_ms in self._hours(start_ms, end_ms)}
+        for hour_ms in sorted(newest, key=newest.__getitem__, reverse=True):
+            if len(last) and int(last.id[0]) > newest[hour_ms]:
                 break
-            rows = self._rows(hour_ms).within(start_ms, end_ms)
-            last = TradeColumns.concat([last, rows.take(rows.valid)]).by_id().take(slice(-1, None))
+            rows = self._rows(hour_ms, start_ms, end_ms)
+            found = rows.take(np.flatnonzero(rows.valid)[-1:])
+            last = TradeColumns.concat([last, found]).by_id().take(slice(-1, None))
         return last
 
     def _hours(self, start_ms: int, end_ms: int) -> list[int]:
@@ -160,10 +167,8 @@ class LedgerView:
         """The window's rows beside the rollups of its whole hours: of cut hours, and in memory."""
         for hour_ms in self._hours(start_ms, end_ms):
             if _is_whole(hour_ms, start_ms, end_ms):
-                rows = self._open_rows(hour_ms)
-            else:
-                rows = self._rows(hour_ms).within(start_ms, end_ms)
-            if len(rows):
+                yield from self._open_rows(hour_ms)
+            elif len(rows := self._rows(hour_ms, start_ms, end_ms)):
                 yield rows
 
     def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
@@ -175,19 +180,22 @@ class LedgerView:
             ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
             yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
 
-    def _open_rows(self, hour_ms: int) -> TradeColumns:
-        return TradeColumns.concat(self._held.open.get(hour_ms, ())).by_id()
+    def _open_rows(self, hour_ms: int) -> list[TradeColumns]:
+        """The rows of an hour that are in memory, if there are any, as one."""
+        parts = self._held.open.get(hour_ms)
+        return [TradeColumns.concat(parts).by_id()] if parts else []
 
-    def _rows(self, hour_ms: int) -> TradeColumns:
-        """All rows of an hour, from its blocks and from memory."""
-        if hour_ms not in self._decoded:
-            while len(self._decoded) >= KEPT_HOURS:
+    def _rows(self, hour_ms: int, start_ms: int, end_ms: int) -> TradeColumns:
+        """The rows of an hour that lie in the window, from its blocks and from memory."""
+        part = max(start_ms, hour_ms), min(end_ms, hour_ms + keys.HOUR_MS)
+        if part not in self._decoded:
+            while len(self._decoded) >= KEPT_PARTS:
                 self._decoded.pop(next(iter(self._decoded)))
-            parts = [self._open_rows(hour_ms)]
+            parts = self._open_rows(hour_ms)
             if hour_ms in self._held.sealed:
                 parts += self._blocks([hour_ms], Block.trades)
-            self._decoded[hour_ms] = TradeColumns.concat(parts).by_id()
-        return self._decoded[hour_ms]
+            self._decoded[part] = TradeColumns.concat(parts).by_id().within(*part)
+        return self._decoded[part]
 
     def _blocks(self, hours: Sequence[int], decode: Callable[[Block], T]) -> Iterator[T]:
         """The blocks of sealed hours, ascending, as `decode` reads them."""
