@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from storage import keys
 from storage.blocks import decode_block
-from storage.errors import LedgerError
+from storage.candle_records import decode_candles
+from storage.candles import MINUTE_MS, MinuteCandles
+from storage.errors import CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
 from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
@@ -78,6 +80,36 @@ class LedgerView:
             else:
                 parts.append(PriceHistogram.of(self._rows(hour_ms).within(start_ms, end_ms)))
         return PriceHistogram.merge(parts)
+
+    def candles(self, start_ms: int, end_ms: int) -> MinuteCandles:
+        """Minute candles over [start_ms, end_ms); the minutes at its ends hold the window's trades alone."""
+        return MinuteCandles.merge(
+            [
+                part
+                for hour_ms in self._hours(start_ms, end_ms)
+                for part in self._candles(hour_ms, start_ms, end_ms)
+            ]
+        )
+
+    def _candles(self, hour_ms: int, start_ms: int, end_ms: int) -> Iterator[MinuteCandles]:
+        """The candles of an hour: kept ones where whole minutes are asked for, else from the trades."""
+        cuts = [at for at in (start_ms, end_ms) if at in range(hour_ms, hour_ms + keys.HOUR_MS)]
+        kept = self._kept_candles(hour_ms) if not any(at % MINUTE_MS for at in cuts) else None
+        if kept is None:
+            yield MinuteCandles.of(self._rows(hour_ms).within(start_ms, end_ms))
+            return
+        yield from (part.within(start_ms, end_ms) for part in kept)
+        yield MinuteCandles.of(self._open_rows(hour_ms).within(start_ms, end_ms))
+
+    def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
+        """Those of each part of a sealed hour; None unless every part has some that can be read."""
+        first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
+        parts = len(self._held.sealed.get(hour_ms, ()))
+        try:
+            kept = [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if parts else []
+        except CorruptRecord:
+            return None
+        return kept if len(kept) == parts else None
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
