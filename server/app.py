@@ -32,7 +32,8 @@ log = structlog.get_logger()
 INSTRUCTIONS = (
     "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
     "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
-    "made of incomplete data, and meta.coverage says what is missing."
+    "made of incomplete data, and meta.coverage says what is missing. "
+    "get_data_coverage says what is recorded and since when."
 )
 
 
