@@ -34,7 +34,8 @@ log = structlog.get_logger()
 INSTRUCTIONS = (
     "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
     "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
-    "made of incomplete data, and meta.coverage says what is missing."
+    "made of incomplete data, and meta.coverage says what is missing. "
+    "get_data_coverage says what is recorded and since when."
 )
 
 
@@ -58,7 +59,9 @@ def create_app(settings: Settings) -> Starlette:
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock_ms)
     mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
-    add_tools(mcp, Tape(ledger, recorder, wall_clock_ms))
+    add_tools(
+        mcp, Tape(ledger, recorder, wall_clock_ms, retention_hours=float(settings.retention_hours) or None)
+    )
     transports = Transports(mcp, security(settings.allowed_hosts, settings.allowed_origins))
 
     @asynccontextmanager

@@ -5,7 +5,7 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from storage import keys
 from storage.blocks import decode_block
@@ -18,6 +18,9 @@ from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
 # Decoded hours that a view keeps: those at the two ends of its window.
 KEPT_HOURS = 2
+NO_ROWS = TradeColumns.empty()
+# Keys hold times of 13 digits.
+FOREVER_MS = 10**13
 
 # The records with first <= key < stop, in key order.
 Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
@@ -139,6 +142,30 @@ class LedgerView:
             uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
         )
 
+    def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
+        """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.
+
+        It cuts no hour, so nothing is decoded for it. None where nothing is held.
+        """
+        if not self.runs:
+            return None
+        start_ms = min(run.first_ms for run in self.runs)
+        end_ms = max(end_ms, *(run.last_ms + 1 for run in self.runs))
+        known = _up_to_date(self.runs, live_until_ms)
+        return replace(
+            self.coverage(0, FOREVER_MS),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            uncovered_ms=uncovered_ms(known, start_ms, end_ms),
+        )
+
+    def sealed_hours(self, start_ms: int, end_ms: int) -> Iterator[tuple[int, Rollup]]:
+        """The sealed hours that touch the window by their start, newest first, each part with its rollup."""
+        for hour_ms in reversed(self._hours(start_ms, end_ms)):
+            parts = self._held.sealed.get(hour_ms, ())
+            for rollup in sorted(parts, key=lambda part: part.first_id, reverse=True):
+                yield hour_ms, rollup
+
     def last_trade(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The valid row of the window with the highest id; no row where there is none."""
         last = TradeColumns.empty()
@@ -177,7 +204,8 @@ class LedgerView:
                 yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
 
     def _open_rows(self, hour_ms: int) -> TradeColumns:
-        return TradeColumns.concat(self._held.open.get(hour_ms, ())).by_id()
+        parts = self._held.open.get(hour_ms)
+        return TradeColumns.concat(parts).by_id() if parts else NO_ROWS
 
     def _rows(self, hour_ms: int) -> TradeColumns:
         """All rows of an hour, from its blocks and from memory."""
