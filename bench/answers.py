@@ -34,7 +34,8 @@ from collectors.exchange import GeneratedMarket
 from collectors.sequencer import Sequencer
 from storage import keys
 from storage.codec import by_second, encode_second_batch
-from storage.ledger import SEAL_GRACE_MS, TradeLedger
+from storage.ledger import TradeLedger
+from storage.sealing import SEAL_GRACE_MS
 from storage.trades import Instrument, IntArray, PriceHistogram, TradeColumns
 from storage.view import LedgerView
 

@@ -8,7 +8,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 
 import structlog
@@ -28,9 +28,7 @@ log = structlog.get_logger()
 SLICE = 1_000
 GATHER_S = 0.02
 FLUSH_S = 1.0
-SEAL_FLUSHES = 5
 SUMMARY_FLUSHES = 60
-HOUR_MS = 3_600_000
 # REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
 REST_LAG_MS = 35_000
 # How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
@@ -67,10 +65,11 @@ class _Recording:
 
 @dataclass(slots=True)
 class _Counts:
-    """What the links brought that was no trade, since the last summary."""
+    """What the links brought that was not kept, since the last summary."""
 
     malformed: int = 0
     dropped: int = 0
+    refused: int = 0
 
 
 class Recorder:
@@ -103,7 +102,6 @@ class Recorder:
         self._backfill = Backfill(ledger, rest, now_ms, warmup_ms=warmup_ms)
         self._instruments_known = False
         self._flush_error: str | None = None
-        self._compacted_hour: int | None = None
 
     # What readers ask
 
@@ -196,13 +194,13 @@ class Recorder:
         await self._until_venue_is_sure(stop)
         streams = [stream_name(symbol) for symbol in self._recordings]
         self._links = [StreamLink(url, streams, self._ring, self._begin_epoch) for url in self._stream_urls]
-        links = [asyncio.create_task(_lasting("link", partial(link.run, stop))) for link in self._links]
+        links = [asyncio.create_task(lasting("link", partial(link.run, stop))) for link in self._links]
         work = {
             "pump": self._pump,
             "flush": self._flush_forever,
             "filters": self._keep_learning,
         } | {f"backfill {symbol}": partial(self._fill_forever, symbol) for symbol in self._recordings}
-        tasks = [asyncio.create_task(_lasting(name, part)) for name, part in work.items()]
+        tasks = [asyncio.create_task(lasting(name, part)) for name, part in work.items()]
         try:
             await stop.wait()
         finally:
@@ -291,11 +289,21 @@ class Recorder:
         recording = self._recordings[symbol]
         added = self._ledger.append(symbol, rows)
         recording.trades += added.new
+        if added.refused:
+            self._note_refused(symbol, rows, added.refused)
+            return
         synced, recording.synced = recording.synced, True
         for gap in added.opened:
             # The first rows after a start or a reconnection lie beyond what was missed: that is no news.
             tell = log.warning if synced else log.info
             tell("gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing)
+
+    def _note_refused(self, symbol: str, rows: TradeColumns, refused: int) -> None:
+        """Too much awaits the disk: these ids are missing until it writes again and REST brings them."""
+        if not self._counts.refused:
+            log.error("trades refused", symbol=symbol, first_id=int(rows.id[0]), fix="make room on the disk")
+        self._counts.refused += refused
+        self._recordings[symbol].synced = False
 
     def _verify(self) -> None:
         """Every symbol that is up to date with the links is known up to their newest event."""
@@ -313,8 +321,6 @@ class Recorder:
                 self._append(symbol, recording.sequencer.settle())
             await self._flush()
             flushes += 1
-            if flushes % SEAL_FLUSHES == 0:
-                await self._seal()
             if flushes % SUMMARY_FLUSHES == 0:
                 self._summarise()
 
@@ -328,24 +334,6 @@ class Recorder:
         else:
             self._flush_error = None
 
-    async def _seal(self) -> None:
-        """Finished hours become blocks; after each full hour the space of their seconds is given back."""
-        now_ms = self._now_ms()
-        try:
-            sealed = await asyncio.to_thread(self._ledger.seal, now_ms)
-            if sealed and now_ms // HOUR_MS != self._compacted_hour:
-                self._compacted_hour = now_ms // HOUR_MS
-                await asyncio.to_thread(self._ledger.compact)
-        except LedgerError as error:
-            log.error("sealing failed", error=str(error))  # noqa: TRY400  the traceback says nothing more
-            return
-        for damage in self._ledger.take_damage():
-            log.error("damaged record", what=damage)
-        for hour in sealed:
-            log.debug(
-                "hour sealed", symbol=hour.symbol, hour_ms=hour.hour_ms, rows=hour.rows, bytes=hour.size
-            )
-
     def _summarise(self) -> None:
         for symbol, recording in self._recordings.items():
             log.info(
@@ -358,8 +346,8 @@ class Recorder:
                 missing=sum(gap.missing for gap in self._ledger.gaps(symbol)),
             )
             recording.trades = 0
-        if self._counts.malformed or self._counts.dropped:
-            log.warning("skipped", malformed=self._counts.malformed, dropped=self._counts.dropped)
+        if any(asdict(self._counts).values()):
+            log.warning("skipped", **asdict(self._counts))
         self._counts = _Counts()
 
     # REST
@@ -380,6 +368,9 @@ class Recorder:
 
     async def _fill_forever(self, symbol: str) -> None:
         while symbol in self._recordings:
+            if self._ledger.is_behind:
+                await asyncio.sleep(FLUSH_S)
+                continue
             try:
                 worked = await self._backfill.step(symbol) or await self._look_at_head(symbol)
             except (RestAway, RestRefused) as error:
@@ -407,7 +398,7 @@ class Recorder:
         return True
 
 
-async def _lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:
+async def lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:
     """Run `work` to its end; one that fails is logged and begun again."""
     while True:
         try:

@@ -4,10 +4,11 @@ Invariant: the wall clock is read here alone, and the ledger is flushed and clos
 """
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.metadata import version
 
 import structlog
@@ -17,7 +18,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from collectors.recorder import NoSymbols, Recorder
+from collectors.recorder import NoSymbols, Recorder, lasting
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
 from server.runtime import tune
@@ -25,6 +26,7 @@ from server.settings import ConfigurationInvalid, Settings, load_settings, unkno
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
+from server.upkeep import Limits, Upkeep
 from storage.errors import LedgerError
 from storage.ledger import TradeLedger
 
@@ -33,7 +35,8 @@ log = structlog.get_logger()
 INSTRUCTIONS = (
     "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
     "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
-    "made of incomplete data, and meta.coverage says what is missing."
+    "made of incomplete data, and meta.coverage says what is missing. "
+    "get_data_coverage says what is recorded and since when."
 )
 
 
@@ -43,6 +46,7 @@ def wall_clock_ms() -> int:
 
 def create_app(settings: Settings) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
+    os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
     rest = BinanceRest(settings.rest_url, wall_clock_ms)
     recorder = Recorder(
@@ -53,8 +57,12 @@ def create_app(settings: Settings) -> Starlette:
         warmup_ms=settings.warmup_ms,
         now_ms=wall_clock_ms,
     )
+    limits = Limits(settings.retention_ms, settings.max_disk)
+    upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock_ms)
     mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
-    add_tools(mcp, Tape(ledger, recorder, wall_clock_ms))
+    add_tools(
+        mcp, Tape(ledger, recorder, wall_clock_ms, retention_hours=float(settings.retention_hours) or None)
+    )
     transports = Transports(mcp, security(settings.allowed_hosts, settings.allowed_origins))
 
     @asynccontextmanager
@@ -63,6 +71,7 @@ def create_app(settings: Settings) -> Starlette:
             stack.callback(ledger.close)
             await stack.enter_async_context(rest)
             await stack.enter_async_context(recording(recorder))
+            await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
@@ -89,6 +98,18 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
     finally:
         stop.set()
         await task
+
+
+@asynccontextmanager
+async def running(upkeep: Upkeep) -> AsyncIterator[None]:
+    """Upkeep while the body runs."""
+    task = asyncio.create_task(lasting("upkeep", upkeep.run))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 class StartRefused(Exception):

@@ -4,6 +4,7 @@ Invariant: every setting has a description, a default and a line in the README's
 """
 
 import os
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from ipaddress import ip_address
@@ -58,6 +59,33 @@ StreamUrls = Annotated[
 ]
 
 
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+# Less than this LevelDB's log and a few tables take already.
+LEAST_DISK = 64 * 10**6
+
+
+def _size(written: Any) -> Any:
+    """A number of bytes, written with or without a unit."""
+    if not isinstance(written, str):
+        return written
+    if not written.strip():
+        return None
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([A-Z]*)", written.strip().upper())
+    if match is None or match[2] not in UNITS:
+        raise ValueError(f"{written!r} is no size; write it as 500MB or 20GB")
+    return int(Decimal(match[1]) * UNITS[match[2]])
+
+
+def _large_enough(size: int | None) -> int | None:
+    if size is not None and size < LEAST_DISK:
+        raise ValueError(f"{size} bytes are too few for a ledger; at least 64MB")
+    return size
+
+
+Size = Annotated[int | None, BeforeValidator(_size), AfterValidator(_large_enough)]
+
+
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)]
 
 
@@ -82,6 +110,12 @@ class Settings(BaseSettings):
     warmup_hours: Decimal = Field(
         Decimal(24), ge=0, le=24 * 365, description="history fetched at first start; 0 = none"
     )
+    retention_hours: Decimal = Field(
+        Decimal(168), ge=0, le=24 * 3660, description="how long trades are kept; 0 keeps everything"
+    )
+    max_disk: Size = Field(
+        None, description="size of the ledger's files beyond which the oldest hours go, such as 20GB"
+    )
     allowed_hosts: Names = Field([], description="further Host names that are answered, beside loopback")
     allowed_origins: Names = Field([], description="web origins that are answered, beside loopback")
     insecure_listen: bool = Field(
@@ -100,6 +134,20 @@ class Settings(BaseSettings):
                 "listen on 127.0.0.1 behind a proxy, or set TAPEDECK_INSECURE_LISTEN=1"
             )
         return self
+
+    @model_validator(mode="after")
+    def _warm_up_within_retention(self) -> Self:
+        if self.retention_hours and self.warmup_hours > self.retention_hours:
+            raise ValueError(
+                f"{PREFIX}WARMUP_HOURS={self.warmup_hours} would fetch what "
+                f"{PREFIX}RETENTION_HOURS={self.retention_hours} deletes; make it no more than that"
+            )
+        return self
+
+    @property
+    def retention_ms(self) -> int | None:
+        """How long trades are kept; None keeps everything."""
+        return int(self.retention_hours * 3_600_000) or None
 
     @property
     def warmup_ms(self) -> int:

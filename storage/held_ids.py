@@ -33,7 +33,7 @@ def runs_of(trades: TradeColumns) -> Iterator[Run]:
 
 
 class HeldIds:
-    """The ids held of one symbol; grows by `add`, shrinks never."""
+    """The ids held of one symbol."""
 
     def __init__(self, runs: Iterable[Run] = ()) -> None:
         self._runs: list[Run] = []
@@ -54,6 +54,19 @@ class HeldIds:
         first = min(touched, key=lambda part: part.first_id)
         last = max(touched, key=lambda part: part.last_id)
         self._runs[low:high] = [Run(first.first_id, last.last_id, first.first_ms, last.last_ms)]
+
+    def forget_before(self, oldest: Run) -> None:
+        """Drop the ids before `oldest`, which is held; the run that holds it begins with it."""
+        kept = [run for run in self._runs if run.last_id >= oldest.first_id]
+        if kept and kept[0].first_id < oldest.first_id:
+            kept[0] = Run(oldest.first_id, kept[0].last_id, oldest.first_ms, kept[0].last_ms)
+        self._runs = kept
+
+    def last_up_to(self, identity: int) -> int | None:
+        """The greatest id held that is at most `identity`."""
+        return max(
+            (min(run.last_id, identity) for run in self._runs if run.first_id <= identity), default=None
+        )
 
     def contains(self, ids: IntArray) -> BoolArray:
         """Which of the ids are held."""

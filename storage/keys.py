@@ -22,9 +22,12 @@ def trades(symbol: str, second_ms: int) -> bytes:
     return f"trades:{symbol}:{second_ms:013d}".encode()
 
 
-def second_in(trades_key: bytes) -> int:
-    """The second of a second-batch's key, in UTC milliseconds."""
-    return int(trades_key.rpartition(b":")[2])
+def time_in(key: bytes) -> int:
+    """The second or hour in the key of a second-batch, a block or a rollup, in UTC milliseconds.
+
+    The key may stand behind `lost:`.
+    """
+    return int(key.removeprefix(b"lost:").split(b":")[2])
 
 
 def lost(key: bytes) -> bytes:
@@ -47,6 +50,10 @@ def block(symbol: str, hour_ms: int, part: int = 0) -> bytes:
 
 def rollup(symbol: str, hour_ms: int, part: int = 0) -> bytes:
     return f"rollup:{_hour(symbol, hour_ms, part)}".encode()
+
+
+def candles(symbol: str, hour_ms: int, part: int = 0) -> bytes:
+    return f"candles:{_hour(symbol, hour_ms, part)}".encode()
 
 
 def _hour(symbol: str, hour_ms: int, part: int) -> str:

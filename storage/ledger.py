@@ -1,123 +1,102 @@
 """The trade ledger: trades go in by id, in any order and as often as one likes, and come out exact.
 
 Invariant: what `flush` returned from survives any crash of the process, every id is held once, and every
-id between the oldest and the newest one is either held or in a gap. This is the only file that knows
-LevelDB; one process owns a directory.
+id between the oldest and the newest one is either held or in a gap. One process owns a directory.
 
-Thread-safety: `append`, `view` and the readers may be called from any thread; `flush` from one at a time.
+Thread-safety: `append`, `view` and the readers may be called from any thread. What writes (`flush`, `seal`,
+`expire`, `shrink`, `checkpoint`) waits for the disk and for each other: call it from a worker thread.
 """
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, Self
-
-import numpy as np
-import ormsgpack
-import plyvel
+from typing import Self
 
 from storage import keys
-from storage.blocks import decode_block, encode_block
-from storage.codec import decode_second_batches, encode_second_batch
-from storage.errors import (
-    CorruptRecord,
-    LedgerError,
-    NewerFormat,
-    StoreLocked,
-    StoreUnavailable,
-    VenueMismatch,
-)
+from storage.codec import encode_second_batch
+from storage.database import Database
+from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
 from storage.held_ids import Run, gaps_between, gaps_beyond
-from storage.records import (
-    InstrumentHistory,
-    Source,
-    pack_instruments,
-    pack_source,
-    pack_state,
-    unpack_instruments,
-    unpack_source,
-    unpack_state,
-)
-from storage.rollups import Rollup, decode_rollup, encode_rollup, rollup_of
+from storage.records import Source, pack_instruments, pack_source, pack_state
+from storage.recovery import Recovered, block_rows, recover
+from storage.retention import Expired, expiry_of
+from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
 from storage.tape import Taken, Tape
 from storage.trades import Coverage, Gap, Instrument, PriceHistogram, TradeColumns
 from storage.view import LedgerView
 
-FORMAT = 1
-# Values are dense, so compression costs CPU and gains little; reads are ranges, so a Bloom filter and a
-# large cache do nothing.
-OPTIONS = {"compression": None, "write_buffer_size": 8 << 20, "lru_cache_size": 8 << 20}
-
-
-# An hour is finished this long after its end: trades are at most seconds late.
-SEAL_GRACE_MS = 60_000
-# Rows in a block beyond which further ones go into a block of their own.
-MOST_IN_BLOCK = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sealed:
-    """An hour (or a part of one) that became a block: its rows and the bytes of block and rollup."""
-
-    symbol: str
-    hour_ms: int
-    rows: int
-    size: int
+# Rows that are kept in memory while the disk refuses, some 200 MB; further ones are refused.
+MOST_UNWRITTEN = 4_000_000
+# A ledger that has outgrown its limit is brought to this share of it, so that it stays below for a while.
+SHRINK_SHARE = 0.9
+SEALED_FAMILIES = ("blocks", "rollup", "candles")
 
 
 @dataclass(frozen=True, slots=True)
 class Appended:
-    """What became of rows that were offered: how many were new, how many ids were held already."""
+    """What became of rows that were offered.
+
+    `new` were taken in, the ids of `duplicates` were held already, and `refused` ones were left out because
+    too much awaits the disk: their ids are missing. `opened` are the gaps that came about.
+    """
 
     new: int
     duplicates: int
     opened: tuple[Gap, ...]
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How it stands with the disk: rows that no write has acknowledged, rows refused since the ledger was
+    opened because too many awaited the disk, and the last write's error, None where it succeeded."""
+
+    unwritten: int
+    refused: int
+    error: str | None
 
 
 class TradeLedger:
     """The trades of many symbols in one LevelDB directory."""
 
-    def __init__(self, db: Any, path: Path) -> None:
+    def __init__(self, database: Database, recovered: Recovered) -> None:
         """Use `TradeLedger.open`."""
-        self._db = db
-        self._path = path
+        self._database = database
         self._lock = threading.Lock()
-        self._flushing = threading.Lock()
-        self._tapes: dict[str, Tape] = {}
-        self._instruments: dict[str, InstrumentHistory] = {}
-        self._source: Source | None = None
-        self._closing = False
-        self._views = 0
-        self._views_ended = threading.Condition(self._lock)
-        self._damage: list[str] = []
+        self._writing = threading.Lock()
+        self._tapes = recovered.tapes
+        self._instruments = recovered.instruments
+        self._source = recovered.source
+        self._damage = recovered.damage
+        self._notes: dict[bytes, bytes] = {}
+        self._unwritten = 0
+        self._refused = 0
+        self._error: str | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, *, create: bool = True) -> Self:
         """Open the ledger in `path`, or start one where the directory is new or empty.
 
         Raises `StoreLocked` when another process holds it, `NewerFormat`, `CorruptRecord`, and
-        `StoreUnavailable` for whatever else the disk says.
+        `StoreUnavailable` for whatever else the disk says; without `create` also where there is no ledger.
         """
-        ledger = cls(_open_database(path), path)
+        database = Database.open(path, create=create)
         try:
-            ledger._check_format()
-            ledger._load()
+            return cls(database, recover(database))
         except BaseException:
-            ledger._db.close()
+            database.close()
             raise
-        return ledger
 
     def close(self) -> None:
         """Write what is pending and let go of the directory; questions under way are refused and ended."""
         try:
             self.flush()
         finally:
-            with self._lock:
-                self._closing = True
-                self._views_ended.wait_for(lambda: self._views == 0)
-            self._db.close()
+            with self._writing:
+                self._database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -137,15 +116,18 @@ class TradeLedger:
         return self._source is None or self._source.addresses == list(addresses)
 
     def claim(self, venue: str, addresses: Sequence[str] = ()) -> None:
-        """Name the venue of a new ledger; `VenueMismatch` where it was recorded from another."""
+        """Name the venue of a new ledger; `VenueMismatch` where it was recorded from another.
+
+        Durable with the next flush, before or with any trade.
+        """
         source = Source(venue, list(addresses))
         if self._source is not None and self._source.venue != venue:
             raise VenueMismatch(
-                f"{self._path} holds the tape of {self._source.venue!r} and the exchange is {venue!r}; "
-                "choose another TAPEDECK_DATA_DIR"
+                f"{self._database.path} holds the tape of {self._source.venue!r} and the exchange is "
+                f"{venue!r}; choose another TAPEDECK_DATA_DIR"
             )
         if source != self._source:
-            self._write({keys.SOURCE: pack_source(source)})
+            self._note(keys.SOURCE, pack_source(source))
             self._source = source
 
     @property
@@ -154,13 +136,18 @@ class TradeLedger:
         return {symbol: versions[-1][1] for symbol, versions in self._instruments.items()}
 
     def keep_instrument(self, instrument: Instrument, since_ms: int) -> None:
-        """Remember a symbol's filters; a change is added with the time from which it holds."""
+        """Remember a symbol's filters; a change is added with the time from which it holds. Durable with the
+        next flush."""
         versions = self._instruments.get(instrument.symbol, [])
         if versions and versions[-1][1] == instrument:
             return
         versions = [*versions, (since_ms, instrument)]
-        self._write({keys.instrument(instrument.symbol): pack_instruments(versions)})
+        self._note(keys.instrument(instrument.symbol), pack_instruments(versions))
         self._instruments[instrument.symbol] = versions
+
+    def _note(self, key: bytes, value: bytes) -> None:
+        with self._lock:
+            self._notes[key] = value
 
     def take_damage(self) -> list[str]:
         """What was found damaged since the last call, and what became of it; an operator wants to know."""
@@ -175,42 +162,88 @@ class TradeLedger:
         with self._lock:
             tape = self._tape(symbol)
             before = tape.held.runs
-            new = tape.append(trades)
+            new = tape.new_among(trades)
+            duplicates = len(trades) - len(new)
+            if self._unwritten + len(new) > MOST_UNWRITTEN:
+                self._refused += len(new)
+                return Appended(0, duplicates, (), len(new))
+            if len(new):
+                tape.take_in(new)
+            self._unwritten += len(new)
             opened = gaps_beyond(tape.held.runs, before[0].first_id, before[-1].last_id) if before else []
-        return Appended(len(new), len(trades) - len(new), tuple(opened))
+        return Appended(len(new), duplicates, tuple(opened))
 
     def set_warmup(self, symbol: str, from_ms: int) -> None:
         """Remember how far back the history of a symbol is wanted; durable with the next flush."""
         with self._lock:
             tape = self._tape(symbol)
-            tape.warmup_from_ms = from_ms
+            tape.state = replace(tape.state, warmup_from_ms=from_ms)
             tape.changed = True
+
+    @property
+    def condition(self) -> Condition:
+        """How it stands with the disk."""
+        return Condition(self._unwritten, self._refused, self._error)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether so much awaits the disk that history should wait and leave the room to live trades."""
+        return self._unwritten > MOST_UNWRITTEN // 2
+
+    # Trades to disk
 
     def flush(self) -> int:
         """Write all that is pending in one synced batch; how many trades that was.
 
         Raises `StoreUnavailable` when the disk refuses: what was pending stays pending.
         """
-        with self._flushing:
+        with self._writing:
+            return self._flush()
+
+    def _flush(self) -> int:
+        with self._lock:
+            taken = {symbol: tape.take() for symbol, tape in self._tapes.items() if tape.changed}
+            notes, self._notes = self._notes, {}
+        try:
+            records = notes | _records_of(taken)
+            if records:
+                self._write(records)
+        except BaseException:
             with self._lock:
-                taken = self._take_pending()
-            return self._write_pending(taken)
+                self._notes = notes | self._notes
+            self._settle(taken, Tape.give_back)
+            raise
+        self._settle(taken, Tape.acknowledge)
+        return sum(part.rows for part in taken.values())
+
+    def _settle(self, symbols: Iterable[str], outcome: Callable[[Tape], None]) -> None:
+        with self._lock:
+            for symbol in symbols:
+                outcome(self._tapes[symbol])
+            self._unwritten = sum(tape.unwritten for tape in self._tapes.values())
+
+    def _write(self, records: Mapping[bytes, bytes], removed: Sequence[bytes] = ()) -> None:
+        try:
+            self._database.write(records, removed)
+        except StoreUnavailable as error:
+            self._error = str(error)
+            raise
+        self._error = None
 
     def seal(self, now_ms: int) -> list[Sealed]:
-        """Turn finished hours into blocks with their rollups; which ones. Writes what is pending first.
+        """Turn finished hours into blocks, rollups and candles; which ones. Writes what is pending first.
 
-        A block and the removal of its second-batches are one synced write: a crash leaves either form. Raises
-        as `flush` does, and then nothing more is sealed.
+        An hour's records and the removal of its second-batches are one synced write: a crash leaves either
+        form. Raises as `flush` does, and then nothing more is sealed.
         """
-        with self._flushing:
+        with self._writing:
+            self._flush()
             with self._lock:
-                taken = self._take_pending()
                 due = [
                     (symbol, hour_ms, tuple(tape.open[hour_ms]))
                     for symbol, tape in self._tapes.items()
                     for hour_ms in tape.due(now_ms - SEAL_GRACE_MS, MOST_IN_BLOCK)
                 ]
-            self._write_pending(taken)
             sealed = (self._seal_or_note(symbol, hour_ms, parts) for symbol, hour_ms, parts in due)
             return [hour for hour in sealed if hour is not None]
 
@@ -224,60 +257,111 @@ class TradeLedger:
             return None
 
     def _seal(self, symbol: str, hour_ms: int, rows: TradeColumns) -> Sealed:
-        """One hour's rows into its block, or into a further one where that would grow too large."""
         tape = self._tapes[symbol]
         known = tape.sealed.get(hour_ms, {})
-        part, merged = max(known, default=-1) + 1, rows
-        if known and known[part - 1].rows + len(rows) <= MOST_IN_BLOCK:
-            part -= 1
-            stored = self._get(keys.block(symbol, hour_ms, part))
-            merged = TradeColumns.concat([self._block_rows(stored, symbol, hour_ms, part), rows]).by_id()
-        rollup = rollup_of(merged)
-        records = {
-            keys.block(symbol, hour_ms, part): encode_block(merged),
-            keys.rollup(symbol, hour_ms, part): encode_rollup(rollup),
-        }
-        seconds = np.unique(rows.time_ms // keys.SECOND_MS * keys.SECOND_MS)
-        self._write(records, [keys.trades(symbol, second_ms) for second_ms in seconds.tolist()])
+        stored = partial(self._block_rows, symbol, hour_ms)
+        sealing = sealing_of(symbol, hour_ms, rows, known, stored, most_rows=MOST_IN_BLOCK)
+        self._write(sealing.records, sealing.removed)
         with self._lock:
-            tape.settle(hour_ms, rows, part, rollup)
-        return Sealed(symbol, hour_ms, len(merged), sum(map(len, records.values())))
+            tape.settle(hour_ms, rows, sealing.part, sealing.rollup)
+        return Sealed(symbol, hour_ms, sealing.rollup.rows, sum(map(len, sealing.records.values())))
+
+    def _block_rows(self, symbol: str, hour_ms: int, part: int) -> TradeColumns:
+        stored = self._database.get(keys.block(symbol, hour_ms, part))
+        return block_rows(stored, symbol, hour_ms, part)
+
+    def expire(self, before_ms: int) -> list[Expired]:
+        """Delete the hours that end at or before `before_ms`, and give their space back; what went.
+
+        Views that are open keep what they see. Raises as `flush` does.
+        """
+        with self._writing:
+            self._flush()
+            gone = [self._expire(symbol, before_ms) for symbol in list(self._tapes)]
+            lost = self._lost_before(before_ms)
+            if lost:
+                self._write({}, lost)
+            return [expired for expired in gone if expired is not None]
+
+    def _expire(self, symbol: str, before_ms: int) -> Expired | None:
+        tape = self._tapes[symbol]
+        with self._lock:
+            seen = tape.copied()
+        expiry = expiry_of(symbol, seen, before_ms, partial(self._block_rows, symbol))
+        if expiry is None:
+            return None
+        state = replace(seen.state, expired=expiry.expired)
+        self._write({keys.state(symbol): pack_state(state)}, expiry.removed)
+        with self._lock:
+            tape.let_go(expiry.hours, expiry.expired)
+        for family in SEALED_FAMILIES:
+            self._database.compact(
+                f"{family}:{symbol}:".encode(), f"{family}:{symbol}:{before_ms:013d}".encode()
+            )
+        return expiry.what
+
+    def _lost_before(self, before_ms: int) -> list[bytes]:
+        """Damaged records of hours that have expired."""
+        with self._database.reading(), self._database.snapshot() as snapshot:
+            lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
+        return [key for key in lost if keys.hour_of(keys.time_in(key)) + keys.HOUR_MS <= before_ms]
+
+    def shrink(self, most_bytes: int) -> list[Expired]:
+        """Delete the oldest finished hours of all symbols where the files exceed `most_bytes`; what went."""
+        if self._database.bytes_on_disk() <= most_bytes:
+            return []
+        self.compact()
+        excess = self._database.bytes_on_disk() - int(most_bytes * SHRINK_SHARE)
+        with self._writing:
+            before_ms = self._oldest_worth(excess)
+        return self.expire(before_ms) if before_ms is not None else []
+
+    def _oldest_worth(self, excess: int) -> int | None:
+        """The end of the oldest sealed hours whose records hold `excess` bytes together; None without any."""
+        with self._lock:
+            sealed = sorted(
+                (hour_ms, symbol, part)
+                for symbol, tape in self._tapes.items()
+                for hour_ms, parts in tape.sealed.items()
+                for part in parts
+            )
+        before_ms = None
+        for hour_ms, symbol, part in sealed:
+            if excess <= 0 and before_ms is not None and hour_ms >= before_ms:
+                break
+            names = (key(symbol, hour_ms, part) for key in (keys.block, keys.rollup, keys.candles))
+            excess -= sum(len(self._database.get(name) or b"") for name in names)
+            before_ms = hour_ms + keys.HOUR_MS
+        return before_ms
 
     def compact(self) -> None:
-        """Give the space of deleted second-batches back; LevelDB does not do so by itself."""
-        self._db.compact_range(start=b"trades:", stop=b"trades;")
+        """Give the space of deleted records back; LevelDB does not do so by itself."""
+        with self._writing:
+            for family in ("trades", *SEALED_FAMILIES):
+                self._database.compact(f"{family}:".encode(), f"{family};".encode())
 
-    def _take_pending(self) -> dict[str, Taken]:
-        return {symbol: tape.take() for symbol, tape in self._tapes.items() if tape.changed}
+    def compact_seconds(self) -> None:
+        """Give the space of sealed second-batches back."""
+        with self._writing:
+            self._database.compact(b"trades:", b"trades;")
 
-    def _write_pending(self, taken: Mapping[str, Taken]) -> int:
-        """One write of each touched second whole, with the symbols' state."""
-        records = {keys.state(symbol): pack_state(part.warmup_from_ms) for symbol, part in taken.items()}
-        try:
-            for symbol, part in taken.items():
-                for second_ms, rows in part.seconds():
-                    records[keys.trades(symbol, second_ms)] = encode_second_batch(rows)
-            if records:
-                self._write(records)
-        except BaseException:
-            self._settle(taken, Tape.give_back)
-            raise
-        self._settle(taken, Tape.acknowledge)
-        return sum(map(len, taken.values()))
+    def checkpoint(self, name: str) -> Path:
+        """A copy of all that was appended so far, in a directory that opens as a ledger of its own.
 
-    def _settle(self, symbols: Iterable[str], outcome: Callable[[Tape], None]) -> None:
-        with self._lock:
-            for symbol in symbols:
-                outcome(self._tapes[symbol])
+        Its tables are hard links, so it costs no space until the ledger changes. Delete it after use.
+        """
+        with self._writing:
+            self._flush()
+            return self._database.checkpoint(name)
 
-    def _block_rows(self, stored: bytes | None, symbol: str, hour_ms: int, part: int) -> TradeColumns:
-        key = keys.block(symbol, hour_ms, part).decode()
-        if stored is None:
-            raise CorruptRecord(f"{key} is gone although its rollup stands")
-        try:
-            return decode_block(stored).trades()
-        except LedgerError as error:
-            raise type(error)(f"{key}: {error}; left in place") from error
+    def keep_reserve(self) -> bool:
+        """Set space aside for the day the disk is full, where there is room; whether it is there now."""
+        return self._database.keep_reserve()
+
+    @property
+    def bytes_on_disk(self) -> int:
+        """The size of the ledger's files."""
+        return self._database.bytes_on_disk()
 
     # Questions
 
@@ -301,30 +385,17 @@ class TradeLedger:
         """How far back the history of a symbol is wanted; None before its first start."""
         with self._lock:
             tape = self._tapes.get(symbol)
-            return tape.warmup_from_ms if tape else None
+            return tape.state.warmup_from_ms if tape else None
 
     @contextmanager
     def view(self, symbol: str) -> Iterator[LedgerView]:
         """All that one question needs of a symbol, as of one instant."""
-        with self._lock:
-            if self._closing:
-                raise StoreUnavailable(f"{self._path} is closed")
-            snapshot = self._db.snapshot()
-            held = self._tapes.get(symbol, Tape()).now()
-            self._views += 1
-        try:
-            yield LedgerView(symbol, held, lambda first, stop: self._until_closing(snapshot, first, stop))
-        finally:
-            snapshot.close()
+        with self._database.reading():
             with self._lock:
-                self._views -= 1
-                self._views_ended.notify_all()
-
-    def _until_closing(self, snapshot: Any, first: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-        for record in _records(snapshot, first, stop):
-            if self._closing:
-                raise StoreUnavailable(f"{self._path} is being closed")
-            yield record
+                snapshot = self._database.snapshot()
+                held = self._tapes.get(symbol, Tape()).now()
+            with snapshot as stored:
+                yield LedgerView(symbol, held, stored.records)
 
     def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order, those still in memory included."""
@@ -341,155 +412,14 @@ class TradeLedger:
         with self.view(symbol) as view:
             return view.coverage(start_ms, end_ms, live_until_ms)
 
-    # LevelDB
-
     def _tape(self, symbol: str) -> Tape:
         return self._tapes.setdefault(symbol, Tape())
 
-    def _get(self, key: bytes) -> bytes | None:
-        try:
-            value: bytes | None = self._db.get(key, verify_checksums=True)
-        except plyvel.CorruptionError as error:
-            raise CorruptRecord(f"{key.decode()}: checksum differs; left in place") from error
-        except (plyvel.Error, RuntimeError) as error:
-            raise StoreUnavailable(f"{self._path} cannot be read: {error}") from error
-        return value
 
-    def _write(self, records: Mapping[bytes, bytes], removed: Sequence[bytes] = ()) -> None:
-        try:
-            with self._db.write_batch(sync=True) as batch:
-                for key in removed:
-                    batch.delete(key)
-                for key, value in records.items():
-                    batch.put(key, value)
-        except (plyvel.Error, RuntimeError) as error:
-            raise StoreUnavailable(f"{self._path} cannot be written: {error}; kept in memory") from error
-
-    def _check_format(self) -> None:
-        schema = self._get(keys.SCHEMA)
-        if schema is None:
-            self._write({keys.SCHEMA: ormsgpack.packb({"format": FORMAT}), keys.END: b""})
-            return
-        if self._get(keys.END) is None:
-            raise CorruptRecord(f"{self._path} has lost its end sentinel; left in place")
-        written = ormsgpack.unpackb(schema)["format"]
-        if written > FORMAT:
-            raise NewerFormat(
-                f"{self._path} has format {written}, this tapedeck reads up to {FORMAT}; upgrade it"
-            )
-
-    def _load(self) -> None:
-        """What the records say; `held` ids are those of the rows that can be read, and no others."""
-        broken: dict[bytes, bytes] = {}
-        with self._db.snapshot() as snapshot:
-            source = self._get(keys.SOURCE)
-            self._source = unpack_source(source) if source is not None else None
-            for symbol, value in _family(snapshot, "state"):
-                self._tape(symbol).warmup_from_ms = unpack_state(value)
-            for name, value in _family(snapshot, "meta"):
-                if name not in ("schema", "source"):
-                    self._instruments[name] = unpack_instruments(value)
-            for name, value in _family(snapshot, "rollup"):
-                symbol, hour_ms, part = keys.sealed_hour(name)
-                with self._noting(broken, keys.rollup(symbol, hour_ms, part), value):
-                    self._load_sealed(symbol, hour_ms, part, self._rollup(symbol, hour_ms, part, value))
-                    continue
-                # Without its rollup a block would be found by nobody but a question that trips over it.
-                block = keys.block(symbol, hour_ms, part)
-                with suppress(CorruptRecord):
-                    broken[block] = self._get(block) or b""
-            for name, value in _family(snapshot, "trades"):
-                symbol, _, second_ms = name.partition(":")
-                with self._noting(broken, keys.trades(symbol, int(second_ms)), value):
-                    self._load_second(symbol, decode_second_batches([value]))
-        if broken:
-            self._write({keys.lost(key): value for key, value in broken.items()}, list(broken))
-
-    @contextmanager
-    def _noting(self, broken: dict[bytes, bytes], key: bytes, value: bytes) -> Iterator[None]:
-        """A record that cannot be read is set aside, and its ids are missing: they are fetched again."""
-        try:
-            yield
-        except CorruptRecord as damage:
-            broken[key] = value
-            self._damage.append(f"{key.decode()}: {damage}; kept as lost:{key.decode()}")
-
-    def _load_sealed(self, symbol: str, hour_ms: int, part: int, rollup: Rollup) -> None:
-        tape = self._tape(symbol)
-        if rollup.rows == rollup.last_id - rollup.first_id + 1:
-            tape.held.add(Run(rollup.first_id, rollup.last_id, rollup.first_ms, rollup.last_ms))
-        else:
-            tape.hold(self._block_rows(self._get(keys.block(symbol, hour_ms, part)), symbol, hour_ms, part))
-        tape.sealed.setdefault(hour_ms, {})[part] = rollup
-
-    def _rollup(self, symbol: str, hour_ms: int, part: int, value: bytes) -> Rollup:
-        """A damaged rollup is made anew from its block."""
-        try:
-            return decode_rollup(value)
-        except CorruptRecord as damage:
-            block = self._get(keys.block(symbol, hour_ms, part))
-            rollup = rollup_of(self._block_rows(block, symbol, hour_ms, part))
-            key = keys.rollup(symbol, hour_ms, part)
-            self._damage.append(f"{key.decode()}: {damage}; made anew from its block")
-            self._write({key: encode_rollup(rollup)})
-            return rollup
-
-    def _load_second(self, symbol: str, rows: TradeColumns) -> None:
-        """Rows that are in no block; those in one already are left out."""
-        tape = self._tape(symbol)
-        rows = rows.take(~tape.held.contains(rows.id))
-        tape.hold(rows)
-        tape.keep_open(rows)
-
-
-def _family(snapshot: Any, prefix: str) -> Iterator[tuple[str, bytes]]:
-    """The records whose key begins with `prefix` and a colon, named by the rest of it."""
-    for key, value in _records(snapshot, f"{prefix}:".encode(), f"{prefix};".encode()):
-        yield key.decode().removeprefix(f"{prefix}:"), value
-
-
-def _records(snapshot: Any, start: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The records with start <= key < stop.
-
-    LevelDB ends an iteration early and silently when the last block is damaged, so the iterator runs on to
-    a key beyond the range: the end sentinel stands behind every other key.
-    """
-    try:
-        with snapshot.iterator(start=start, verify_checksums=True, fill_cache=False) as iterator:
-            for key, value in iterator:
-                if key >= stop:
-                    return
-                yield key, value
-    except plyvel.CorruptionError as error:
-        raise CorruptRecord(f"at or after {start.decode()}: checksum differs; left in place") from error
-    except plyvel.Error as error:
-        raise StoreUnavailable(f"{start.decode()} cannot be read: {error}") from error
-    raise CorruptRecord(f"after {start.decode()}: the ledger ends before its end sentinel; left in place")
-
-
-def _open_database(path: Path) -> Any:
-    """LevelDB on `path`. It is created only where nothing is: on a directory that lost its CURRENT file,
-    LevelDB would start an empty database and delete the data."""
-    try:
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        present = {entry.name for entry in path.iterdir()} - {"LOCK", "LOG", "lost+found"}
-    except OSError as error:
-        raise StoreUnavailable(
-            f"{path} cannot be used: {error.strerror}; choose another TAPEDECK_DATA_DIR"
-        ) from error
-    if present and "CURRENT" not in present:
-        raise StoreUnavailable(
-            f"{path} has files but no CURRENT, so it is no ledger or a damaged one; nothing was touched"
-        )
-    try:
-        return plyvel.DB(str(path), create_if_missing=not present, **OPTIONS)
-    except plyvel.IOError as error:
-        if "lock" in str(error).lower():
-            raise StoreLocked(
-                f"{path} is open in another process; stop it or choose another TAPEDECK_DATA_DIR"
-            ) from error
-        raise StoreUnavailable(f"{path} cannot be opened: {error}") from error
-    except plyvel.CorruptionError as error:
-        raise CorruptRecord(f"{path} is damaged: {error}; left in place") from error
-    except plyvel.Error as error:
-        raise StoreUnavailable(f"{path} cannot be opened: {error}") from error
+def _records_of(taken: Mapping[str, Taken]) -> dict[bytes, bytes]:
+    """Each touched second whole, with the symbols' state."""
+    records = {keys.state(symbol): pack_state(part.state) for symbol, part in taken.items()}
+    for symbol, part in taken.items():
+        for second_ms, rows in part.seconds():
+            records[keys.trades(symbol, second_ms)] = encode_second_batch(rows)
+    return records

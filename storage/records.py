@@ -4,11 +4,12 @@ Invariant: MessagePack maps with the names written out, so that any language rea
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from decimal import Decimal
 
 import ormsgpack
 
+from storage.held_ids import Run
 from storage.trades import Instrument
 
 # Filters with the time from which they were seen to hold, oldest first.
@@ -31,14 +32,28 @@ def unpack_source(value: bytes) -> Source:
     return Source(**ormsgpack.unpackb(value))
 
 
-def pack_state(warmup_from_ms: int | None) -> bytes:
-    return ormsgpack.packb({"warmup_from_ms": warmup_from_ms})
+@dataclass(frozen=True, slots=True)
+class SymbolState:
+    """What is kept of a symbol beside its trades.
+
+    `warmup_from_ms` is how far back its history is wanted; None before its first start. `expired` are ids
+    that were held and deleted with their hours, as far as they still bound what is missing: the newest one
+    before all that are kept, then those among the kept ones.
+    """
+
+    warmup_from_ms: int | None = None
+    expired: tuple[Run, ...] = ()
 
 
-def unpack_state(value: bytes) -> int | None:
-    """How far back the history of a symbol is wanted; None before its first start."""
-    warmup_from_ms: int | None = ormsgpack.unpackb(value)["warmup_from_ms"]
-    return warmup_from_ms
+def pack_state(state: SymbolState) -> bytes:
+    return ormsgpack.packb(
+        {"warmup_from_ms": state.warmup_from_ms, "expired": [astuple(run) for run in state.expired]}
+    )
+
+
+def unpack_state(value: bytes) -> SymbolState:
+    record = ormsgpack.unpackb(value)
+    return SymbolState(record["warmup_from_ms"], tuple(Run(*run) for run in record.get("expired", ())))
 
 
 def pack_instruments(history: Sequence[tuple[int, Instrument]]) -> bytes:

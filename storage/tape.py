@@ -1,18 +1,19 @@
 """One symbol's tape in memory: which ids are held, the rows of unsealed hours, and what awaits a write.
 
-Invariant: `held` has the ids of the rows that can be read and no others. A row that was appended is in `open`
-until its hour's block holds it, and in `pending` or `writing` until a write has acknowledged it.
-Not thread-safe: the ledger's lock guards it.
+Invariant: `held` has the ids of the rows that can be read or have expired, and no others. A row that was
+appended is in `open` until its hour's block holds it, and its second is in `pending` or `writing` until a
+write has acknowledged it. Not thread-safe: the ledger's lock guards it.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from storage import keys
 from storage.codec import by_second
-from storage.held_ids import HeldIds, gaps_between, runs_of
+from storage.held_ids import HeldIds, Run, gaps_between, runs_of
+from storage.records import SymbolState
 from storage.rollups import Rollup
 from storage.trades import Gap, TradeColumns
 from storage.view import Held
@@ -22,26 +23,44 @@ MOST_PARTS = 64
 
 
 @dataclass(slots=True)
+class Unwritten:
+    """Seconds (UTC ms) that have rows which no write has acknowledged, and how many rows those are."""
+
+    seconds: set[int] = field(default_factory=set)
+    rows: int = 0
+
+    def add(self, rows: TradeColumns) -> None:
+        self.seconds.update(np.unique(rows.time_ms // keys.SECOND_MS * keys.SECOND_MS).tolist())
+        self.rows += len(rows)
+
+
+@dataclass(slots=True)
 class Tape:
     held: HeldIds = field(default_factory=HeldIds)
-    warmup_from_ms: int | None = None
+    state: SymbolState = field(default_factory=SymbolState)
     sealed: dict[int, dict[int, Rollup]] = field(default_factory=dict)
     open: dict[int, list[TradeColumns]] = field(default_factory=dict)
-    pending: list[TradeColumns] = field(default_factory=list)
-    writing: list[TradeColumns] = field(default_factory=list)
+    pending: Unwritten = field(default_factory=Unwritten)
+    writing: Unwritten = field(default_factory=Unwritten)
     changed: bool = False
     sizes_before: dict[int, int] = field(default_factory=dict)
     unsealable: set[int] = field(default_factory=set)
 
-    def append(self, trades: TradeColumns) -> TradeColumns:
-        """Take in the rows whose ids are not held; those rows."""
-        new = trades.take(~self.held.contains(trades.id))
-        if len(new):
-            self.hold(new)
-            self.keep_open(new)
-            self.pending.append(new)
-            self.changed = True
-        return new
+    @property
+    def unwritten(self) -> int:
+        """How many rows no write has acknowledged."""
+        return self.pending.rows + self.writing.rows
+
+    def new_among(self, trades: TradeColumns) -> TradeColumns:
+        """The rows whose ids are not held."""
+        return trades.take(~self.held.contains(trades.id))
+
+    def take_in(self, new: TradeColumns) -> None:
+        """Hold rows whose ids were not held, ids ascending, until a write has taken them."""
+        self.hold(new)
+        self.keep_open(new)
+        self.pending.add(new)
+        self.changed = True
 
     def hold(self, rows: TradeColumns) -> None:
         """Count the ids of these rows, ids ascending, as held."""
@@ -58,24 +77,35 @@ class Tape:
 
     def take(self) -> "Taken":
         """Move what is pending into a write."""
-        self.writing, self.pending, self.changed = self.pending, [], False
-        hours = {hour_ms for part in self.writing for hour_ms in _hours_of(part)}
-        parts = tuple(part for hour_ms in sorted(hours) for part in self.open.get(hour_ms, ()))
-        return Taken(tuple(self.writing), parts, self.warmup_from_ms)
+        self.writing, self.pending, self.changed = self.pending, Unwritten(), False
+        hours = sorted({keys.hour_of(second_ms) for second_ms in self.writing.seconds})
+        parts = tuple(part for hour_ms in hours for part in self.open.get(hour_ms, ()))
+        return Taken(frozenset(self.writing.seconds), self.writing.rows, parts, self.state)
 
     def give_back(self) -> None:
         """The write failed: its rows are pending again."""
-        self.pending, self.writing, self.changed = self.writing + self.pending, [], True
+        self.pending.seconds |= self.writing.seconds
+        self.pending.rows += self.writing.rows
+        self.writing, self.changed = Unwritten(), True
 
     def acknowledge(self) -> None:
         """The write succeeded."""
-        self.writing = []
+        self.writing = Unwritten()
 
     def now(self) -> Held:
         """What is held at this instant."""
         open_hours = {hour_ms: tuple(parts) for hour_ms, parts in self.open.items()}
         sealed = {hour_ms: tuple(parts.values()) for hour_ms, parts in self.sealed.items()}
         return Held(self.held.runs, sealed, open_hours)
+
+    def copied(self) -> "Tape":
+        """The same tape for a look at leisure; what is appended meanwhile is not in it."""
+        return Tape(
+            HeldIds(self.held.runs),
+            self.state,
+            {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()},
+            {hour_ms: list(parts) for hour_ms, parts in self.open.items()},
+        )
 
     def due(self, finished_before_ms: int, most_rows: int) -> list[int]:
         """The open hours to be sealed now: finished and quiet since the last call, or grown too large.
@@ -109,6 +139,26 @@ class Tape:
             del self.open[hour_ms]
         self.sealed.setdefault(hour_ms, {})[part] = rollup
 
+    def hours(self) -> list[int]:
+        """The starts of the hours of which rows are held, oldest first."""
+        return sorted(self.sealed.keys() | self.open.keys())
+
+    def oldest_id(self, hours: list[int]) -> int | None:
+        """The smallest id in these hours."""
+        sealed = [part.first_id for hour_ms in hours for part in self.sealed.get(hour_ms, {}).values()]
+        rows = [int(part.id.min()) for hour_ms in hours for part in self.open.get(hour_ms, ())]
+        return min(sealed + rows, default=None)
+
+    def let_go(self, hours: list[int], expired: tuple[Run, ...]) -> None:
+        """These hours have expired; ids before the first of the `expired` runs matter no more."""
+        for hour_ms in hours:
+            self.sealed.pop(hour_ms, None)
+            self.open.pop(hour_ms, None)
+            self.unsealable.discard(hour_ms)
+        self.state = replace(self.state, expired=expired)
+        if expired:
+            self.held.forget_before(expired[0])
+
 
 def _touched(hour_ms: int, gaps: tuple[Gap, ...]) -> bool:
     return any(gap.after_ms < hour_ms + keys.HOUR_MS and gap.before_ms >= hour_ms for gap in gaps)
@@ -122,23 +172,19 @@ def _hours_of(rows: TradeColumns) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a write takes along of one symbol: the new rows, and all that is held of their unsealed hours."""
+    """What a write takes of one symbol: its touched seconds, the rows of their unsealed hours, its state."""
 
-    new: tuple[TradeColumns, ...]
+    touched: frozenset[int]
+    rows: int
     hours: tuple[TradeColumns, ...]
-    warmup_from_ms: int | None
-
-    def __len__(self) -> int:
-        return sum(map(len, self.new))
+    state: SymbolState
 
     def seconds(self) -> Iterator[tuple[int, TradeColumns]]:
-        """Each second that has a new row, with all rows that are held of it unsealed."""
-        new = TradeColumns.concat(self.new)
-        if len(new) == 0:
+        """Each touched second with all rows that are held of it unsealed."""
+        if not self.touched:
             return
-        touched = set((new.time_ms // keys.SECOND_MS * keys.SECOND_MS).tolist())
-        span = min(touched), max(touched) + keys.SECOND_MS
+        span = min(self.touched), max(self.touched) + keys.SECOND_MS
         rows = TradeColumns.concat([part.within(*span) for part in self.hours]).by_id()
         for second_ms, batch in by_second(rows):
-            if second_ms in touched:
+            if second_ms in self.touched:
                 yield second_ms, batch

@@ -5,13 +5,15 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 
 from storage import keys
 from storage.blocks import Block, decode_block
+from storage.candle_records import decode_candles
+from storage.candles import MINUTE_MS, MinuteCandles
 from storage.errors import CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
 from storage.ladder import PriceLadder
@@ -20,6 +22,8 @@ from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2
+# Keys hold times of 13 digits.
+FOREVER_MS = 10**13
 
 T = TypeVar("T")
 
@@ -106,6 +110,36 @@ class LedgerView:
             ladder.add_sums(part)
         return ladder.histogram()
 
+    def candles(self, start_ms: int, end_ms: int) -> MinuteCandles:
+        """Minute candles over [start_ms, end_ms); the minutes at its ends hold the window's trades alone."""
+        return MinuteCandles.merge(
+            [
+                part
+                for hour_ms in self._hours(start_ms, end_ms)
+                for part in self._candles(hour_ms, start_ms, end_ms)
+            ]
+        )
+
+    def _candles(self, hour_ms: int, start_ms: int, end_ms: int) -> Iterator[MinuteCandles]:
+        """The candles of an hour: kept ones where whole minutes are asked for, else from the trades."""
+        cuts = [at for at in (start_ms, end_ms) if at in range(hour_ms, hour_ms + keys.HOUR_MS)]
+        kept = self._kept_candles(hour_ms) if not any(at % MINUTE_MS for at in cuts) else None
+        if kept is None:
+            yield MinuteCandles.of(self._rows(hour_ms, start_ms, end_ms))
+            return
+        yield from (part.within(start_ms, end_ms) for part in kept)
+        yield from (MinuteCandles.of(rows.within(start_ms, end_ms)) for rows in self._open_rows(hour_ms))
+
+    def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
+        """Those of each part of a sealed hour; None unless every part has some that can be read."""
+        first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
+        parts = len(self._held.sealed.get(hour_ms, ()))
+        try:
+            kept = [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if parts else []
+        except CorruptRecord:
+            return None
+        return kept if len(kept) == parts else None
+
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
 
@@ -133,6 +167,30 @@ class LedgerView:
             last_id=last_id,
             uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
         )
+
+    def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
+        """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.
+
+        It cuts no hour, so nothing is decoded for it. None where nothing is held.
+        """
+        if not self.runs:
+            return None
+        start_ms = min(run.first_ms for run in self.runs)
+        end_ms = max(end_ms, *(run.last_ms + 1 for run in self.runs))
+        known = _up_to_date(self.runs, live_until_ms)
+        return replace(
+            self.coverage(0, FOREVER_MS),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            uncovered_ms=uncovered_ms(known, start_ms, end_ms),
+        )
+
+    def sealed_hours(self, start_ms: int, end_ms: int) -> Iterator[tuple[int, Rollup]]:
+        """The sealed hours that touch the window by their start, newest first, each part with its rollup."""
+        for hour_ms in reversed(self._hours(start_ms, end_ms)):
+            parts = self._held.sealed.get(hour_ms, ())
+            for rollup in sorted(parts, key=lambda part: part.first_id, reverse=True):
+                yield hour_ms, rollup
 
     def last_trade(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The valid row of the window with the highest id; no row where there is none."""

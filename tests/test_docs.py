@@ -22,8 +22,11 @@ from server.tools.refusals import Refusal
 from server.tools.tape import Tape, WarmupProgress
 from storage import keys
 from storage.blocks import encode_block
+from storage.candle_records import encode_candles
+from storage.candles import MinuteCandles
 from storage.codec import encode_second_batch
-from storage.ledger import OPTIONS, TradeLedger
+from storage.database import OPTIONS
+from storage.ledger import TradeLedger
 from storage.rollups import encode_rollup, rollup_of
 from storage.trades import TradeColumns
 from tests.tapes import START_MS, columns
@@ -78,6 +81,8 @@ def rows_of_table(page: str) -> dict[str, list[str]]:
 
 def written(value: object) -> str:
     """A default as one writes it in the environment."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return str(value).lower()
     return ",".join(value) if isinstance(value, list) else str(value)
@@ -173,6 +178,7 @@ def test_the_example_environment_sets_nothing_as_it_is() -> None:
         (keys.state("SYM"), "state:{SYM}"),
         (keys.block("SYM", HOUR), "blocks:{SYM}:{hour}"),
         (keys.rollup("SYM", HOUR), "rollup:{SYM}:{hour}"),
+        (keys.candles("SYM", HOUR), "candles:{SYM}:{hour}"),
         (keys.trades("SYM", START_MS), "trades:{SYM}:{ms}"),
         (keys.lost(keys.trades("SYM", START_MS)), "lost:{key}"),
         (keys.END, r"\xff"),
@@ -184,9 +190,11 @@ def test_the_storage_format_has_every_key(key: bytes, form: str) -> None:
     assert form in rows_of_table(FORMAT)
 
 
-@pytest.mark.parametrize("form", ["blocks:{SYM}:{hour}:{part}", "rollup:{SYM}:{hour}:{part}"])
+@pytest.mark.parametrize(
+    "form", ["blocks:{SYM}:{hour}:{part}", "rollup:{SYM}:{hour}:{part}", "candles:{SYM}:{hour}:{part}"]
+)
 def test_the_storage_format_has_the_key_of_a_further_part(form: str) -> None:
-    make = {"blocks": keys.block, "rollup": keys.rollup}[form.partition(":")[0]]
+    make = {"blocks": keys.block, "rollup": keys.rollup, "candles": keys.candles}[form.partition(":")[0]]
     key = make("SYM", HOUR, 2)
     assert key == form.format(SYM="SYM", hour=HOUR, part=2).encode()
     assert keys.sealed_hour(key.decode().partition(":")[2]) == ("SYM", HOUR, 2)
@@ -198,6 +206,7 @@ def test_the_storage_format_has_the_key_of_a_further_part(form: str) -> None:
     [
         ("## The block", encode_block(columns([FIRST, THIRD]))),
         ("## The rollup", encode_rollup(rollup_of(columns([FIRST, THIRD])))),
+        ("## The candles", encode_candles(MinuteCandles.of(columns([FIRST, THIRD])), HOUR)),
     ],
 )
 def test_the_storage_format_has_every_field_of_a_sealed_hour(section: str, value: bytes) -> None:

@@ -102,6 +102,42 @@ def test_an_hour_of_very_many_trades_is_sealed_in_parts(path: Path, monkeypatch:
             assert binned.trades.sum() == len(tape)
 
 
+@given(tape=tapes(), late_ms=st.integers(0, 3_000))
+@on_disk
+def test_the_coverage_of_all_that_is_held_counts_every_row(
+    tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, late_ms: int
+) -> None:
+    with TradeLedger.open(tmp_path_factory.mktemp("all") / "ledger") as ledger:
+        ledger.append("X", tape)
+        for _ in range(2):
+            ledger.seal(LATER)
+        with ledger.view("X") as view:
+            if not view.runs:
+                assert view.coverage_of_all() is None
+                return
+            end_ms = view.runs[-1].last_ms + late_ms
+            found = view.coverage_of_all(end_ms, end_ms)
+            assert found is not None
+            assert found.end_ms > max(run.last_ms for run in view.runs)
+            assert (found.trades, found.certified) == (tape.valid.sum(), (~tape.valid).sum())
+            assert (found.first_id, found.last_id) == (tape.id[0], tape.id[-1])
+            assert found.missing == sum(gap.missing for gap in ledger.gaps("X"))
+            same = view.coverage(found.start_ms, found.end_ms, end_ms)
+            assert found.uncovered_ms == same.uncovered_ms
+
+
+def test_sealed_hours_come_newest_first_and_by_the_window_that_they_touch(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(4))
+        ledger.seal(LATER)
+        with ledger.view("X") as view:
+            assert [hour for hour, _ in view.sealed_hours(*WHOLE)] == [
+                FIRST_HOUR + i * HOUR_MS for i in (3, 2, 1, 0)
+            ]
+            window = FIRST_HOUR + HOUR_MS - 1, FIRST_HOUR + 2 * HOUR_MS
+            assert [rollup.first_id for _, rollup in view.sealed_hours(*window)] == [121, 1]
+
+
 def test_a_damaged_rollup_is_made_anew_from_its_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
     tape = hours_of_trades(1)

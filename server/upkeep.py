@@ -1,0 +1,123 @@
+"""What an open ledger needs done: sealing, deleting what is too old or too much, checkpoints asked for.
+
+Invariant: each piece of work runs in a worker thread, one at a time; a disk that refuses delays it, no more.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+
+from server.tools.arguments import iso
+from storage.checkpoints import make_wanted
+from storage.errors import LedgerError
+from storage.ledger import TradeLedger
+from storage.retention import Expired
+
+log = structlog.get_logger()
+
+HOUR_MS = 3_600_000
+TICK_S = 1.0
+SEAL_TICKS = 5
+LIMIT_TICKS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much is kept: by trade time, and by the size of the ledger's files; None keeps everything."""
+
+    retention_ms: int | None
+    most_bytes: int | None
+
+
+class Upkeep:
+    """Does its rounds from `run` until it is cancelled."""
+
+    def __init__(
+        self,
+        ledger: TradeLedger,
+        path: Path,
+        limits: Limits,
+        now_ms: Callable[[], int],
+        *,
+        tick_s: float = TICK_S,
+    ) -> None:
+        self._ledger = ledger
+        self._path = path
+        self._limits = limits
+        self._now_ms = now_ms
+        self._tick_s = tick_s
+        self._hour: int | None = None
+        self._failed: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Every second a look for requests, every 5 s the sealing, once a clock hour what is too old."""
+        ticks = 0
+        while True:
+            if ticks % SEAL_TICKS == 0:
+                await self._guarded("sealing", self._seal)
+                await self._guarded("retention", self._each_hour)
+            if ticks % LIMIT_TICKS == 0:
+                await self._guarded("size limit", self._limit)
+            await self._guarded("checkpoint", self._checkpoint)
+            await asyncio.sleep(self._tick_s)
+            ticks += 1
+
+    async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Work that the disk refuses is logged once for each reason, and done at the next opportunity."""
+        try:
+            await work()
+            self._failed.pop(name, None)
+        except LedgerError as error:
+            if self._failed.get(name) != str(error):
+                log.error("upkeep failed", work=name, error=str(error))  # noqa: TRY400  one clear line
+            self._failed[name] = str(error)
+
+    async def _seal(self) -> None:
+        sealed = await asyncio.to_thread(self._ledger.seal, self._now_ms())
+        for damage in self._ledger.take_damage():
+            log.error("damaged record", what=damage)
+        for hour in sealed:
+            log.debug(
+                "hour sealed", symbol=hour.symbol, hour=iso(hour.hour_ms), rows=hour.rows, bytes=hour.size
+            )
+
+    async def _each_hour(self) -> None:
+        """What is too old goes, then the space of it and of sealed seconds comes back."""
+        now_ms = self._now_ms()
+        if now_ms // HOUR_MS == self._hour:
+            return
+        if self._limits.retention_ms is not None:
+            gone = await asyncio.to_thread(self._ledger.expire, now_ms - self._limits.retention_ms)
+            _tell(gone, "retention")
+        await asyncio.to_thread(self._ledger.compact_seconds)
+        if not await asyncio.to_thread(self._ledger.keep_reserve):
+            log.warning("no room to set space aside for a full disk", data_dir=str(self._path))
+        self._hour = now_ms // HOUR_MS
+
+    async def _limit(self) -> None:
+        most = self._limits.most_bytes
+        if most is None:
+            return
+        _tell(await asyncio.to_thread(self._ledger.shrink, most), "size limit")
+        if self._ledger.bytes_on_disk > most:
+            log.warning("ledger above its size limit", bytes=self._ledger.bytes_on_disk, limit=most)
+
+    async def _checkpoint(self) -> None:
+        for name in await asyncio.to_thread(make_wanted, self._ledger, self._path):
+            log.info("checkpoint made", name=name)
+
+
+def _tell(gone: list[Expired], reason: str) -> None:
+    for what in gone:
+        log.info(
+            "hours deleted",
+            reason=reason,
+            symbol=what.symbol,
+            first=iso(what.first_hour_ms),
+            end=iso(what.end_ms),
+            hours=what.hours,
+            trades=what.rows,
+        )
