@@ -101,7 +101,7 @@ class TradeColumns:
 
     def by_id(self) -> Self:
         """Rows in id order, the first of equal ids kept."""
-        if len(self) < 2 or bool(np.all(np.diff(self.id) > 0)):
+        if len(self) < 2 or bool(np.all(self.id[1:] > self.id[:-1])):
             return self
         _, first = np.unique(self.id, return_index=True)
         return self.take(first)
