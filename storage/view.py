@@ -21,6 +21,8 @@ KEPT_HOURS = 2
 NO_ROWS = TradeColumns.empty()
 # Keys hold times of 13 digits.
 FOREVER_MS = 10**13
+# What a symbol's trades are kept in.
+FAMILIES = ("blocks", "candles", "rollup", "trades")
 
 # The records with first <= key < stop, in key order.
 Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
@@ -68,6 +70,26 @@ class LedgerView:
             rows = self._rows(hour_ms).within(start_ms, end_ms)
             if len(rows):
                 yield rows
+
+    def chunks_of_ids(self, first_id: int, last_id: int) -> Iterator[TradeColumns]:
+        """The rows with first_id <= id <= last_id, an hour a chunk, ids ascending within each."""
+        for hour_ms, (least, greatest) in self.id_spans().items():
+            if least <= last_id and greatest >= first_id:
+                rows = self._rows(hour_ms)
+                yield rows.take((rows.id >= first_id) & (rows.id <= last_id))
+
+    def id_spans(self) -> dict[int, tuple[int, int]]:
+        """The smallest and the greatest id of each hour that holds rows, hours ascending."""
+        return {
+            hour_ms: (self._oldest_id(hour_ms), self._newest_id(hour_ms))
+            for hour_ms in self._hours(0, FOREVER_MS)
+        }
+
+    def stored_bytes(self) -> int:
+        """The bytes of the symbol's records on disk, keys included; reads them all."""
+        prefixes = [f"{family}:{self._symbol}" for family in FAMILIES]
+        spans = [(f"{prefix}:".encode(), f"{prefix};".encode()) for prefix in prefixes]
+        return sum(len(key) + len(value) for span in spans for key, value in self._stored(*span))
 
     def trades(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order."""
@@ -185,6 +207,10 @@ class LedgerView:
     def _newest_id(self, hour_ms: int) -> int:
         sealed = [rollup.last_id for rollup in self._held.sealed.get(hour_ms, ())]
         return max(sealed + [int(part.id.max()) for part in self._held.open.get(hour_ms, ())])
+
+    def _oldest_id(self, hour_ms: int) -> int:
+        sealed = [rollup.first_id for rollup in self._held.sealed.get(hour_ms, ())]
+        return min(sealed + [int(part.id.min()) for part in self._held.open.get(hour_ms, ())])
 
     @staticmethod
     def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
