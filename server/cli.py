@@ -1,4 +1,4 @@
-"""The command line: `tapedeck serve`, `tapedeck demo`, `tapedeck exchange`.
+"""The command line: `tapedeck serve`, `demo`, `exchange`, and what other files add to it.
 
 Invariant: a wrong setting or a ledger that cannot be opened ends in one clear line and exit status 1.
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
+from server import export_command, ledger_commands
 from server.app import prepared_app, wall_clock_ms
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
@@ -65,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
+    for family in (ledger_commands.add_commands, export_command.add_command):
+        family(commands, partial(_add_settings, names=["data_dir"]))
     return parser
 
 

@@ -24,6 +24,8 @@ from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 KEPT_PARTS = 2
 # Keys hold times of 13 digits.
 FOREVER_MS = 10**13
+# What a symbol's trades are kept in.
+FAMILIES = ("blocks", "candles", "rollup", "trades")
 
 T = TypeVar("T")
 
@@ -73,6 +75,26 @@ class LedgerView:
             rows = self._rows(hour_ms, start_ms, end_ms)
             if len(rows):
                 yield rows
+
+    def chunks_of_ids(self, first_id: int, last_id: int) -> Iterator[TradeColumns]:
+        """The rows with first_id <= id <= last_id, an hour a chunk, ids ascending within each."""
+        for hour_ms, (least, greatest) in self.id_spans().items():
+            if least <= last_id and greatest >= first_id:
+                rows = self._rows(hour_ms, hour_ms, hour_ms + keys.HOUR_MS)
+                yield rows.take((rows.id >= first_id) & (rows.id <= last_id))
+
+    def id_spans(self) -> dict[int, tuple[int, int]]:
+        """The smallest and the greatest id of each hour that holds rows, hours ascending."""
+        return {
+            hour_ms: (self._oldest_id(hour_ms), self._newest_id(hour_ms))
+            for hour_ms in self._hours(0, FOREVER_MS)
+        }
+
+    def stored_bytes(self) -> int:
+        """The bytes of the symbol's records on disk, keys included; reads them all."""
+        prefixes = [f"{family}:{self._symbol}" for family in FAMILIES]
+        spans = [(f"{prefix}:".encode(), f"{prefix};".encode()) for prefix in prefixes]
+        return sum(len(key) + len(value) for span in spans for key, value in self._stored(*span))
 
     def trades(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order."""
@@ -228,6 +250,10 @@ class LedgerView:
                 yield from self._open_rows(hour_ms)
             elif len(rows := self._rows(hour_ms, start_ms, end_ms)):
                 yield rows
+
+    def _oldest_id(self, hour_ms: int) -> int:
+        sealed = [rollup.first_id for rollup in self._held.sealed.get(hour_ms, ())]
+        return min(sealed + [int(part.id.min()) for part in self._held.open.get(hour_ms, ())])
 
     def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
         for hour_ms in self._whole(start_ms, end_ms):
