@@ -510,8 +510,8 @@ def _row_texts(trades: TradeColumns, time_scale: int) -> list[str]:
     """The fields from `a` to `M` and the closing brace, without the opening one."""
     rows = zip(
         trades.id.tolist(),
-        _decimal_strings(trades.price_int, trades.price_exp),
-        _decimal_strings(trades.quantity_int, trades.quantity_exp),
+        decimal_strings(trades.price_int, trades.price_exp),
+        decimal_strings(trades.quantity_int, trades.quantity_exp),
         trades.first_id.tolist(),
         trades.last_id.tolist(),
         (trades.time_ms * time_scale).tolist(),
@@ -524,7 +524,7 @@ def _row_texts(trades: TradeColumns, time_scale: int) -> list[str]:
     ]
 
 
-def _decimal_strings(values: IntArray, exponent: int) -> list[str]:
+def decimal_strings(values: IntArray, exponent: int) -> list[str]:
     """Each with 8 decimals, 0 as the bare "0" that the exchange writes in rows it marked invalid."""
     factor = 10**exponent
     whole, fraction = np.divmod(values, factor)
