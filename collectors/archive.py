@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date
 from types import TracebackType
 from typing import BinaryIO, Self, TypeVar
 from urllib.parse import urlsplit
@@ -20,14 +20,13 @@ from urllib.parse import urlsplit
 import httpx
 import structlog
 
-from collectors.binance import Malformed
+from collectors.binance import DAY_MS, Malformed, dump_path, start_of
 from collectors.dump import CHUNK_BYTES, DumpError, parse_dump
 from collectors.links import LOOPBACK
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
-DAY_MS = 86_400_000
 # The busiest days of BTCUSDT so far had less than a tenth of it.
 MOST_CSV_BYTES = 4 << 30
 ATTEMPTS = 5
@@ -76,15 +75,6 @@ class Dump:
     def repeated(self) -> int:
         """Rows whose id another row of the file has as well."""
         return self.rows - len(self.trades)
-
-
-def start_of(day: date) -> int:
-    """The day's first millisecond, UTC."""
-    return round(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000
-
-
-def dump_path(symbol: str, day: date) -> str:
-    return f"/data/spot/daily/aggTrades/{symbol}/{symbol}-aggTrades-{day.isoformat()}.zip"
 
 
 class Archive:

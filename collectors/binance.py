@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +22,8 @@ EXPONENT = 8
 UNIT = 10**EXPONENT
 DEFAULT_WEIGHT_LIMIT = 6000
 EXCERPT = 200
+DAY_MS = 86_400_000
+EPOCH = date(1970, 1, 1)
 # Milliseconds of today are about 1.7e12, microseconds 1.7e15.
 MICROSECONDS_FROM = 10**14
 
@@ -483,6 +486,19 @@ def _decoded(decode: Callable[[bytes], _T], body: bytes, expected: str) -> _T:
         raise UnexpectedShape(f"read {_excerpt(body)!r}, expected {expected}: {exc}") from exc
     except _UNDECODABLE as exc:
         raise NotJson(f"read {len(body)} bytes {_excerpt(body)!r}, expected {expected}: {exc}") from exc
+
+
+# -- daily dumps ------------------------------------------------------------------------------------------
+
+
+def dump_path(symbol: str, day: date) -> str:
+    """Where the archive has a day's aggTrades; beside it lies the same with `.CHECKSUM`."""
+    return f"/data/spot/daily/aggTrades/{symbol}/{symbol}-aggTrades-{day.isoformat()}.zip"
+
+
+def start_of(day: date) -> int:
+    """The day's first millisecond, UTC."""
+    return (day - EPOCH).days * DAY_MS
 
 
 # -- the other direction ----------------------------------------------------------------------------------

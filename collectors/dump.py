@@ -233,11 +233,11 @@ def _row(line: bytes) -> TradeColumns:
     if len(cells) not in (LEAST_CELLS, len(NAMES)):
         raise DumpError(f"{len(cells)} cells, expected {len(NAMES)}")
     a, p, q, f, last, time, maker, *_ = cells
-    numbers = [np.array([value], np.int64) for value in (*map(_integer, (a, time)), units(p), units(q))]
-    ends = [np.array([_integer(text)], np.int64) for text in (f, last)]
     if maker not in _TRUE + _FALSE:
         raise DumpError(f"read {maker[:40]!r}, expected True or False")
-    return _columns(*numbers, *ends, np.array([maker in _TRUE]))
+    identity, time_, first_id, last_id = (np.array([_integer(text)], np.int64) for text in (a, time, f, last))
+    price, quantity = (np.array([units(text)], np.int64) for text in (p, q))
+    return _columns(identity, time_, price, quantity, first_id, last_id, np.array([maker in _TRUE]))
 
 
 def _integer(text: str) -> int:

@@ -1,4 +1,4 @@
-"""The command line: `tapedeck serve`, `tapedeck demo`, `tapedeck exchange`.
+"""The command line: `tapedeck serve`, `demo`, `exchange`, `backfill`, `audit`.
 
 Invariant: a wrong setting or a ledger that cannot be opened ends in one clear line and exit status 1.
 """
@@ -20,6 +20,7 @@ import uvicorn
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
 from server.app import prepared_app, wall_clock_ms
+from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
 from storage.errors import LedgerError
@@ -65,6 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
+    add_archive_commands(commands, _add_settings, settings_from, wall_clock_ms)
     return parser
 
 
@@ -170,6 +172,7 @@ def _demo(given: argparse.Namespace) -> int:
             data_dir=Path(directory) / "ledger",
             stream_urls=[urls["stream_url"], urls["stream_url"]],
             rest_url=urls["rest_url"],
+            archive_url=urls["archive_url"],
             warmup_hours=24,
         )
         return _run(settings, _announce_demo)
@@ -235,6 +238,7 @@ async def _serve_exchange(market: Market, given: argparse.Namespace) -> None:
     ) as exchange:
         urls = {
             "rest_url": exchange.rest_url,
+            "archive_url": exchange.rest_url,
             "stream_url": exchange.stream_url,
             "symbols": list(market.symbols),
         }

@@ -15,17 +15,14 @@ from functools import lru_cache
 
 import numpy as np
 
-from collectors.archive import DAY_MS, dump_path, start_of
-from collectors.binance import decimal_strings
+from collectors.binance import DAY_MS, decimal_strings, dump_path, start_of
 from collectors.exchange.market import Market
 from collectors.exchange.rest import Reply
 from storage.trades import TradeColumns
 
 # Files of this day and later have times in microseconds.
 MICROSECONDS_SINCE = date(2025, 1, 1)
-HEADER = (
-    "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
-)
+HEADER = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
 CACHED_FILES = 4
 
 _PATH = re.compile(
