@@ -56,9 +56,9 @@ def parse_dump(chunks: Iterable[bytes], start_ms: int, end_ms: int) -> Iterator[
     for lines in _whole_lines(chunks):
         if not cells:
             lines = _without_header(lines)
-            cells = _cells_of(lines)
         if not lines.strip():
             continue
+        cells = cells or _cells_of(lines)
         slice_ = _slice_of(lines, cells, start_ms, end_ms)
         malformed += len(slice_.malformed)
         if malformed > MOST_MALFORMED:
@@ -79,15 +79,14 @@ def _whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _without_header(lines: bytes) -> bytes:
-    lines = lines.removeprefix(b"\xef\xbb\xbf")
-    return lines if lines[:1].isdigit() else lines.partition(b"\n")[2]
+    """The lines from the first one on that begins with a digit, where no more than one does not."""
+    lines = lines.removeprefix(b"\xef\xbb\xbf").lstrip()
+    return lines if lines[:1].isdigit() else lines.partition(b"\n")[2].lstrip()
 
 
 def _cells_of(lines: bytes) -> int:
-    """How many cells the first line has; 0 where there is none yet."""
-    first = lines.partition(b"\n")[0]
-    cells = first.count(b",") + 1
-    return cells if not first or cells == LEAST_CELLS else len(NAMES)
+    """How many cells the lines have, by the first of them."""
+    return LEAST_CELLS if lines.partition(b"\n")[0].count(b",") == LEAST_CELLS - 1 else len(NAMES)
 
 
 def _slice_of(lines: bytes, cells: int, start_ms: int, end_ms: int) -> DumpSlice:

@@ -20,7 +20,7 @@ def add_archive_commands(
 ) -> None:
     """Register both commands with the parser of `tapedeck`."""
     backfill = commands.add_parser("backfill", help="bring past days into the ledger from daily dumps")
-    backfill.add_argument("symbol", type=str.upper, help="symbol, as the exchange writes it")
+    backfill.add_argument("symbol", type=str.upper, metavar="SYMBOL", help="symbol, as the exchange writes it")
     backfill.add_argument(
         "--from", type=_day, required=True, dest="first", metavar="DAY", help="first UTC day"
     )
@@ -34,8 +34,10 @@ def add_archive_commands(
     add_settings(backfill, ["data_dir", "archive_url", "rest_url", "retention_hours"])
     backfill.set_defaults(run=lambda given: _backfill(given, settings_from(given), now_ms))
     audit = commands.add_parser("audit", help="compare a day of the ledger with its daily dump")
-    audit.add_argument("day", type=_day, help="UTC day, such as 2026-11-22")
-    audit.add_argument("symbols", nargs="*", type=str.upper, help="symbols (default: all that are held)")
+    audit.add_argument("day", type=_day, metavar="DAY", help="UTC day, such as 2026-11-22")
+    audit.add_argument(
+        "chosen", nargs="*", type=str.upper, metavar="SYMBOL", help="symbols (default: all that are held)"
+    )
     add_settings(audit, ["data_dir", "archive_url"])
     audit.set_defaults(run=lambda given: _audit(given, settings_from(given)))
 
@@ -58,4 +60,4 @@ def _audit(given: argparse.Namespace, settings: Settings) -> int:
     from server.audit import audit
 
     set_up_logs(settings)
-    return audit(given.day, given.symbols, settings)
+    return audit(given.day, given.chosen, settings)

@@ -53,6 +53,7 @@ class Upkeep:
         self._tick_s = tick_s
         self._hour: int | None = None
         self._failed: dict[str, str] = {}
+        self._taken: dict[str, Taken] = {}
 
     async def run(self) -> None:
         """Every second a look for requests, every 5 s the sealing, once a clock hour what is too old."""
@@ -113,13 +114,16 @@ class Upkeep:
             log.info("checkpoint made", name=name)
 
     async def _take_rows(self) -> None:
-        """Rows of the past that `tapedeck backfill` offers."""
+        """Rows of the past that `tapedeck backfill` offers; told of once no more come."""
         now_ms, retention_ms = self._now_ms(), self._limits.retention_ms
         kept_from_ms = None if retention_ms is None else now_ms - retention_ms
         taken = await asyncio.to_thread(take_offered, self._ledger, self._path, now_ms, kept_from_ms)
-        for symbol in {symbol for symbol, _ in taken}:
-            total = sum((part for name, part in taken if name == symbol), Taken())
-            log.info("rows taken", symbol=symbol, **asdict(total))
+        for symbol, part in taken:
+            self._taken[symbol] = self._taken.get(symbol, Taken()) + part
+        if not taken:
+            for symbol, total in self._taken.items():
+                log.info("rows of the past taken", symbol=symbol, **asdict(total))
+            self._taken.clear()
 
 
 def _tell(gone: list[Expired], reason: str) -> None:
