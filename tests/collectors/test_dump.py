@@ -70,7 +70,7 @@ def test_a_tape_comes_back_from_every_variant_of_its_dump(
     random: "np.random.Generator",
 ) -> None:
     order = list(range(len(tape)))
-    random.shuffle(order)  # type: ignore[arg-type]
+    random.shuffle(order)
     shuffled = tape.take(np.array(order, np.intp))
     content = csv_of(shuffled, scale=scale, truth=truth, cells=cells, padded=padded, end=end)
     read = parsed((HEADER if header else b"") + content, chunk=chunk)
