@@ -51,9 +51,11 @@ class Upkeep:
         self._tick_s = tick_s
         self._hour: int | None = None
         self._failed: dict[str, str] = {}
+        self._troubles: set[str] = set()
 
     async def run(self) -> None:
-        """Every second a look for requests, every 5 s the sealing, once a clock hour what is too old."""
+        """Every second a look for requests, every 5 s the sealing, once a minute what is too much, once a
+        clock hour what is too old."""
         ticks = 0
         while True:
             if ticks % SEAL_TICKS == 0:
@@ -61,16 +63,23 @@ class Upkeep:
                 await self._guarded("retention", self._each_hour)
             if ticks % LIMIT_TICKS == 0:
                 await self._guarded("size limit", self._limit)
+                await self._guarded("reserve", self._reserve)
             await self._guarded("checkpoint", self._checkpoint)
             await asyncio.sleep(self._tick_s)
             ticks += 1
 
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        """Work that the disk refuses is logged once for each reason, and done at the next opportunity."""
+        """Work that fails is logged once for each reason, and done at the next opportunity.
+
+        Where the disk takes no writes, the recorder has said so.
+        """
         try:
             await work()
             self._failed.pop(name, None)
         except LedgerError as error:
+            if self._ledger.condition.error is not None:
+                log.debug("upkeep waits for the disk", work=name)
+                return
             if self._failed.get(name) != str(error):
                 log.error("upkeep failed", work=name, error=str(error))  # noqa: TRY400  one clear line
             self._failed[name] = str(error)
@@ -93,8 +102,6 @@ class Upkeep:
             gone = await asyncio.to_thread(self._ledger.expire, now_ms - self._limits.retention_ms)
             _tell(gone, "retention")
         await asyncio.to_thread(self._ledger.compact_seconds)
-        if not await asyncio.to_thread(self._ledger.keep_reserve):
-            log.warning("no room to set space aside for a full disk", data_dir=str(self._path))
         self._hour = now_ms // HOUR_MS
 
     async def _limit(self) -> None:
@@ -102,8 +109,19 @@ class Upkeep:
         if most is None:
             return
         _tell(await asyncio.to_thread(self._ledger.shrink, most), "size limit")
-        if self._ledger.bytes_on_disk > most:
-            log.warning("ledger above its size limit", bytes=self._ledger.bytes_on_disk, limit=most)
+        size = self._ledger.bytes_on_disk
+        self._warn("ledger above its size limit", trouble=size > most, bytes=size, limit=most)
+
+    async def _reserve(self) -> None:
+        if self._ledger.condition.error is None:
+            kept = await asyncio.to_thread(self._ledger.keep_reserve)
+            self._warn("no space set aside for a full disk", trouble=not kept, data_dir=str(self._path))
+
+    def _warn(self, event: str, *, trouble: bool, **facts: object) -> None:
+        """A trouble that lasts is logged when it begins."""
+        if trouble and event not in self._troubles:
+            log.warning(event, **facts)
+        self._troubles = self._troubles | {event} if trouble else self._troubles - {event}
 
     async def _checkpoint(self) -> None:
         for name in await asyncio.to_thread(make_wanted, self._ledger, self._path):

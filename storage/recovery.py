@@ -92,6 +92,8 @@ class _Recovery:
                 symbol, _, second_ms = name.partition(":")
                 with self._noting(keys.trades(symbol, int(second_ms)), value):
                     self._load_second(symbol, decode_second_batches([value]))
+        for tape in self._found.tapes.values():
+            tape.recovered()
         if self._broken:
             lost = {keys.lost(key): value for key, value in self._broken.items()}
             self._database.write(lost, list(self._broken))
