@@ -102,7 +102,7 @@ class Work:
 
 def run(path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    ledger_module.MOST_IN_BLOCK = 60  # so that hours have parts
+    vars(ledger_module)["MOST_IN_BLOCK"] = 60  # so that hours have parts
     ledger = TradeLedger.open(path)
     work = Work(ledger, chance)
     while True:
