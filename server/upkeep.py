@@ -6,6 +6,7 @@ Invariant: each piece of work runs in a worker thread, one at a time; a disk tha
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -71,18 +72,18 @@ class Upkeep:
     async def _guarded(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         """Work that fails is logged once for each reason, and done at the next opportunity.
 
-        Where the disk takes no writes, the recorder has said so.
+        That the disk takes no writes is one reason, whatever it says each time.
         """
         try:
             await work()
             self._failed.pop(name, None)
         except LedgerError as error:
-            if self._ledger.condition.error is not None:
-                log.debug("upkeep waits for the disk", work=name)
-                return
-            if self._failed.get(name) != str(error):
-                log.error("upkeep failed", work=name, error=str(error))  # noqa: TRY400  one clear line
-            self._failed[name] = str(error)
+            waits = self._ledger.condition.error is not None
+            reason = "disk" if waits else str(error)
+            if self._failed.get(name) != reason:
+                tell = log.warning if waits else log.error
+                tell("upkeep waits for the disk" if waits else "upkeep failed", work=name, error=str(error))
+            self._failed[name] = reason
 
     async def _seal(self) -> None:
         sealed = await asyncio.to_thread(self._ledger.seal, self._now_ms())
@@ -99,8 +100,8 @@ class Upkeep:
         if now_ms // HOUR_MS == self._hour:
             return
         if self._limits.retention_ms is not None:
-            gone = await asyncio.to_thread(self._ledger.expire, now_ms - self._limits.retention_ms)
-            _tell(gone, "retention")
+            before_ms = now_ms - self._limits.retention_ms
+            await asyncio.to_thread(self._ledger.expire, before_ms, partial(_tell, "retention"))
         await asyncio.to_thread(self._ledger.compact_seconds)
         self._hour = now_ms // HOUR_MS
 
@@ -108,7 +109,7 @@ class Upkeep:
         most = self._limits.most_bytes
         if most is None:
             return
-        _tell(await asyncio.to_thread(self._ledger.shrink, most), "size limit")
+        await asyncio.to_thread(self._ledger.shrink, most, partial(_tell, "size limit"))
         size = self._ledger.bytes_on_disk
         self._warn("ledger above its size limit", trouble=size > most, bytes=size, limit=most)
 
@@ -128,14 +129,13 @@ class Upkeep:
             log.info("checkpoint made", name=name)
 
 
-def _tell(gone: list[Expired], reason: str) -> None:
-    for what in gone:
-        log.info(
-            "hours deleted",
-            reason=reason,
-            symbol=what.symbol,
-            first=iso(what.first_hour_ms),
-            end=iso(what.end_ms),
-            hours=what.hours,
-            trades=what.rows,
-        )
+def _tell(reason: str, what: Expired) -> None:
+    log.info(
+        "hours deleted",
+        reason=reason,
+        symbol=what.symbol,
+        first=iso(what.first_hour_ms),
+        end=iso(what.end_ms),
+        hours=what.hours,
+        trades=what.rows,
+    )

@@ -299,20 +299,22 @@ class TradeLedger:
         stored = self._database.get(keys.block(symbol, hour_ms, part))
         return block_rows(stored, symbol, hour_ms, part)
 
-    def expire(self, before_ms: int) -> list[Expired]:
+    def expire(self, before_ms: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the hours that end at or before `before_ms`, and give their space back; what went.
 
-        Views that are open keep what they see. Raises as `flush` does.
+        `gone` is told of each symbol's as soon as it has gone: a disk that refuses may leave the rest. Views
+        that are open keep what they see. Raises as `flush` does.
         """
         with self._writing:
             self._flush()
-            gone = [self._expire(symbol, before_ms) for symbol in list(self._tapes)]
+            symbols = list(self._tapes)
+            went = [what for symbol in symbols if (what := self._expire(symbol, before_ms, gone))]
             lost = self._lost_before(before_ms)
             if lost:
                 self._write({}, lost)
-            return [expired for expired in gone if expired is not None]
+            return went
 
-    def _expire(self, symbol: str, before_ms: int) -> Expired | None:
+    def _expire(self, symbol: str, before_ms: int, gone: Callable[[Expired], object]) -> Expired | None:
         tape = self._tapes[symbol]
         with self._lock:
             hours = tape.hours_before(before_ms)
@@ -324,6 +326,7 @@ class TradeLedger:
         state = replace(seen.state, expired=expiry.expired)
         settle = partial(tape.let_go, seen, hours, expiry.expired)
         self._replace({keys.state(symbol): pack_state(state)}, expiry.removed, settle)
+        gone(expiry.what)
         for family in SEALED_FAMILIES:
             self._database.compact(
                 f"{family}:{symbol}:".encode(), f"{family}:{symbol}:{before_ms:013d}".encode()
@@ -336,9 +339,9 @@ class TradeLedger:
             lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
         return [key for key in lost if keys.hour_of(keys.time_in(key)) + keys.HOUR_MS <= before_ms]
 
-    def shrink(self, most_bytes: int) -> list[Expired]:
+    def shrink(self, most_bytes: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the oldest hours of all symbols, never the newest one, where the files exceed `most_bytes`
-        although the space of what is deleted came back; what went."""
+        although the space of what is deleted came back; as `expire` does."""
         if self._database.bytes_on_disk() <= most_bytes:
             return []
         self.compact()
@@ -347,7 +350,7 @@ class TradeLedger:
             return []
         with self._writing:
             before_ms = self._oldest_worth(size - int(most_bytes * SHRINK_SHARE))
-        return self.expire(before_ms) if before_ms is not None else []
+        return self.expire(before_ms, gone) if before_ms is not None else []
 
     def _oldest_worth(self, excess: int) -> int | None:
         """The end of the oldest sealed hours whose records hold `excess` bytes together; None without any.
