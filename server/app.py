@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.recorder import NoSymbols, Recorder, lasting
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
+from server.metrics import METRICS_PATH, MetricsEndpoint
 from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.tools.catalogue import add_tools
@@ -63,12 +64,13 @@ def create_app(settings: Settings) -> Starlette:
     add_tools(
         mcp, Tape(ledger, recorder, wall_clock_ms, retention_hours=float(settings.retention_hours) or None)
     )
-    transports = Transports(mcp, security(settings.allowed_hosts, settings.allowed_origins))
+    answered = security(settings.allowed_hosts, settings.allowed_origins)
+    transports = Transports(mcp, answered)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.callback(ledger.close)
+            stack.callback(_close, ledger)
             await stack.enter_async_context(rest)
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
@@ -77,10 +79,22 @@ def create_app(settings: Settings) -> Starlette:
         log.info("stopped", data_dir=str(settings.data_dir))
 
     return Starlette(
-        routes=[Route("/healthz", health), *transports.routes],
+        routes=[
+            Route("/healthz", health),
+            Route(METRICS_PATH, MetricsEndpoint(ledger, answered), methods=["GET"]),
+            *transports.routes,
+        ],
         middleware=[Middleware(PlainStartFailure)],
         lifespan=lifespan,
     )
+
+
+def _close(ledger: TradeLedger) -> None:
+    try:
+        ledger.close()
+    except LedgerError as error:
+        unwritten = ledger.condition.unwritten
+        log.error("closed with trades unwritten", trades=unwritten, error=str(error), fix="REST brings them")  # noqa: TRY400  one clear line
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ Thread-safety: `reading` and what is read within it may be used from any thread,
 time.
 """
 
+import errno
 import fcntl
 import os
 import shutil
@@ -29,9 +30,11 @@ OPTIONS = {"compression": None, "write_buffer_size": WRITE_BUFFER_BYTES, "lru_ca
 RESERVE = "RESERVE"
 RESERVE_BYTES = 64 << 20
 RESERVE_SHARE = 16
-# A broken handle is opened anew only once so much can be written: LevelDB's log buffer and a manifest.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# A broken handle is opened anew only once so much can be written: opening makes tables of the logs, and this
+# much more is for a manifest and the first batches.
 PROBE = "PROBE"
-PROBE_BYTES = WRITE_BUFFER_BYTES // 4
+PROBE_BYTES = 1 << 20
 CHECKPOINTS = "checkpoints"
 IMPORTS = "imports"
 # Ours in LevelDB's directory, or of no consequence: a directory with nothing else is empty.
@@ -40,17 +43,24 @@ CHECKPOINT_ATTEMPTS = 20
 
 
 class Snapshot:
-    """The records as of one instant."""
+    """The records as of one instant. Several may use it, each in a `with` of its own; the last ends it."""
 
     def __init__(self, snapshot: Any, database: "Database") -> None:
         self._snapshot = snapshot
         self._database = database
+        self._users = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
+        with self._lock:
+            self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._snapshot.close()
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._snapshot.close()
 
     def records(self, first: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The records with first <= key < stop, in key order.
@@ -67,7 +77,7 @@ class Snapshot:
                     yield key, value
         except plyvel.CorruptionError as error:
             raise CorruptRecord(f"at or after {first.decode()}: checksum differs; left in place") from error
-        except plyvel.Error as error:
+        except (plyvel.Error, RuntimeError) as error:
             raise StoreUnavailable(f"{first.decode()} cannot be read: {error}") from error
         raise CorruptRecord(f"after {first.decode()}: the ledger ends before its end sentinel; left in place")
 
@@ -81,6 +91,7 @@ class Database:
         self._handle = handle
         self._broken = False
         self._closing = False
+        self._closed = False
         self._held_up = False
         self._readers = 0
         self._changed = threading.Condition()
@@ -94,16 +105,27 @@ class Database:
         """
         present = _files_in(path, create=create)
         _make_private(path)
-        handle = _open_handle(path, create=create and not present)
+        try:
+            handle = _open_handle(path, create=create and not present)
+        except StoreUnavailable:
+            if not present:
+                raise
+            _make_room(path)
+            handle = _open_handle(path, create=create and not present)
         for left_over in (CHECKPOINTS, IMPORTS):
             shutil.rmtree(path / left_over, ignore_errors=True)
         return cls(handle, path)
 
+    def end_reading(self) -> None:
+        """Refuse readers from now on, those under way at their next record."""
+        self._closing = True
+
     def close(self) -> None:
-        """Let go of the directory; readers are refused at their next record and waited for."""
+        """Let go of the directory; readers are refused and waited for, and nothing is written any more."""
+        self.end_reading()
         with self._changed:
-            self._closing = True
             self._changed.wait_for(lambda: self._readers == 0)
+        self._closed = True
         self._handle.close()
 
     # Reading
@@ -151,8 +173,7 @@ class Database:
         After a failure the handle is opened anew before the next write, once the disk takes bytes again:
         LevelDB goes on refusing by itself.
         """
-        if self._broken:
-            self._mend()
+        self.mend()
         try:
             with self._handle.write_batch(sync=True) as batch:
                 for key in removed:
@@ -163,9 +184,13 @@ class Database:
             self._broken = True
             raise StoreUnavailable(f"{self.path} cannot be written: {error}") from error
 
-    def _mend(self) -> None:
-        """Open the handle anew, once there is room; readers finish first, and new ones wait."""
-        self._make_room()
+    def mend(self) -> None:
+        """Open a broken handle anew, once there is room; readers finish first, and new ones wait."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.path} is closed")
+        if not self._broken:
+            return
+        _make_room(self.path)
         with self._changed:
             self._held_up = True
             self._changed.wait_for(lambda: self._readers == 0)
@@ -178,41 +203,37 @@ class Database:
                 self._held_up = False
                 self._changed.notify_all()
 
-    def _make_room(self) -> None:
-        """Raises `StoreUnavailable` where the disk takes no bytes; a full one is given the reserve."""
-        try:
-            _probe(self.path)
-        except OSError as error:
-            reserve = self.path / RESERVE
-            if not reserve.exists():
-                raise StoreUnavailable(f"{self.path} cannot be written: {error.strerror}") from error
-            with suppress(OSError):
-                reserve.unlink()
-            self._make_room()
-
     def keep_reserve(self) -> bool:
-        """Set aside what a full disk is helped with, where there is room for it; whether it is there now."""
+        """Set aside what a full disk is helped with, as far as there is room; whether some is there now."""
         reserve = self.path / RESERVE
-        if reserve.exists():
-            return True
         try:
-            wanted = min(RESERVE_BYTES, shutil.disk_usage(self.path).free // RESERVE_SHARE)
-            with reserve.open("xb") as file:
-                os.posix_fallocate(file.fileno(), 0, wanted)
+            with reserve.open("ab") as file:
+                there = os.fstat(file.fileno()).st_size
+                wanted = min(RESERVE_BYTES, (shutil.disk_usage(self.path).free + there) // RESERVE_SHARE)
+                if there < wanted:
+                    os.posix_fallocate(file.fileno(), 0, wanted)
         except OSError:
-            with suppress(OSError):
-                reserve.unlink()
             return False
         return True
 
     def compact(self, first: bytes, stop: bytes) -> None:
-        """Give the space of what was deleted in the range back; LevelDB does not do so by itself."""
-        self._handle.compact_range(start=first, stop=stop)
+        """Give the space of what was deleted in the range back; LevelDB does not do so by itself.
+
+        A disk that refuses shows at the next write.
+        """
+        self.refuse_when_closing()
+        try:
+            self._handle.compact_range(start=first, stop=stop)
+        except (plyvel.Error, RuntimeError) as error:
+            raise StoreUnavailable(f"{self.path} cannot be compacted: {error}") from error
 
     def bytes_on_disk(self) -> int:
         """The size of LevelDB's files."""
-        names = (entry for entry in os.scandir(self.path) if entry.name not in NOT_LEVELDB)
-        return sum(_size(entry) for entry in names)
+        try:
+            with os.scandir(self.path) as entries:
+                return sum(_size(entry) for entry in entries if entry.name not in NOT_LEVELDB)
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path} cannot be looked into: {error.strerror}") from error
 
     def checkpoint(self, name: str) -> Path:
         """A copy as of now in `checkpoints/NAME` that opens as a ledger of its own.
@@ -291,12 +312,32 @@ def _make_private(path: Path) -> None:
                 file.chmod(0o600)
 
 
+def _make_room(path: Path) -> None:
+    """Raises `StoreUnavailable` where the disk takes no bytes; a full one is given the reserve."""
+    try:
+        _probe(path)
+    except OSError as error:
+        if error.errno not in DISK_FULL or not _given_up(path / RESERVE):
+            raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
+        _make_room(path)
+
+
+def _given_up(reserve: Path) -> bool:
+    try:
+        reserve.unlink()
+    except OSError:
+        return False
+    return True
+
+
 def _probe(path: Path) -> None:
-    """Raises `OSError` where the disk does not take some bytes durably."""
+    """Raises `OSError` where the disk does not take durably what opening the database writes."""
     probe = path / PROBE
+    with os.scandir(path) as entries:
+        logs = sum(_size(entry) for entry in entries if entry.name.endswith(".log"))
     try:
         with probe.open("wb") as file:
-            file.write(bytes(PROBE_BYTES))
+            file.write(bytes(logs + PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     finally:

@@ -98,6 +98,8 @@ class _Recovery:
             for symbol, records in seconds:
                 for batch in batched(records, SECONDS_AT_ONCE):
                     self._load_seconds(symbol, batch)
+        for tape in self._found.tapes.values():
+            tape.recovered()
         if self._broken:
             lost = {keys.lost(key): value for key, value in self._broken.items()}
             self._database.write(lost, list(self._broken))

@@ -153,14 +153,17 @@ class LedgerView:
         yield from (MinuteCandles.of(rows.within(start_ms, end_ms)) for rows in self._open_rows(hour_ms))
 
     def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
-        """Those of each part of a sealed hour; None unless every part has some that can be read."""
+        """Those of each part of a sealed hour; None unless every part has some that are of its rows."""
         first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
-        parts = len(self._held.sealed.get(hour_ms, ()))
+        rollups = self._held.sealed.get(hour_ms, ())
         try:
-            kept = [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if parts else []
+            kept = (
+                [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if rollups else []
+            )
         except CorruptRecord:
             return None
-        return kept if len(kept) == parts else None
+        counted = sorted(rollup.valid for rollup in rollups)
+        return kept if sorted(int(part.trades.sum()) for part in kept) == counted else None
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
@@ -174,7 +177,11 @@ class LedgerView:
         last_id, last_ms = max((count.last for count in counts), default=(None, None))
         runs = _up_to_date(self.runs, live_until_ms)
         gaps = tuple(
-            gap for gap in gaps_between(self.runs) if gap.after_ms < end_ms and gap.before_ms >= start_ms
+            gap
+            for gap in gaps_between(self.runs)
+            if (gap.after_ms < end_ms and gap.before_ms >= start_ms)
+            # T steps back at times: what lies among the ids is missing there all the same.
+            or (first_id is not None and last_id is not None and first_id < gap.first_id < last_id)
         )
         return Coverage(
             start_ms,
@@ -283,21 +290,21 @@ class LedgerView:
 
     def _blocks(self, hours: Sequence[int], decode: Callable[[Block], T]) -> Iterator[T]:
         """The blocks of sealed hours, ascending, as `decode` reads them."""
-        wanted, missing = set(hours), set(hours)
+        missing = {hour_ms: len(self._held.sealed[hour_ms]) for hour_ms in hours}
         first, stop = keys.block(self._symbol, hours[0]), keys.block(self._symbol, hours[-1] + keys.HOUR_MS)
         for key, value in self._stored(first, stop):
             _, hour_ms, _ = keys.sealed_hour(key.decode().removeprefix("blocks:"))
-            if hour_ms not in wanted:
+            if hour_ms not in missing:
                 continue
-            missing.discard(hour_ms)
+            missing[hour_ms] -= 1
             try:
                 decoded = decode(decode_block(value))
             except LedgerError as error:
                 raise type(error)(f"{key.decode()}: {error}; left in place") from error
             yield decoded
-        if missing:
-            key = keys.block(self._symbol, min(missing))
-            raise CorruptRecord(f"{key.decode()} is gone although its rollup stands")
+        if gone := [hour_ms for hour_ms, blocks in missing.items() if blocks > 0]:
+            key = keys.block(self._symbol, gone[0])
+            raise CorruptRecord(f"{key.decode()}: a block is gone although its rollup stands")
 
 
 def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
