@@ -53,11 +53,11 @@ def digest_in(said: str) -> str:
 
 
 @pytest.mark.timeout(300)
-def test_export_status_and_backup_while_a_server_records(tmp_path: Path) -> None:
+def test_every_command_while_a_server_records(tmp_path: Path) -> None:
     ledger, parquet, csv = tmp_path / "ledger", tmp_path / "t.parquet", tmp_path / "ids.csv"
     with (
         processes.exchange(FAST, "--weight-limit=60000") as urls,
-        processes.server(urls, ledger, WARMUP_HOURS="0.2") as (process, url),
+        processes.server(urls, ledger, WARMUP_HOURS="0.03") as (process, url),
     ):
         told = status_with(ledger, 10_000)
         assert (told["in_use"], told["venue"]) == (True, "simulated")
@@ -72,6 +72,13 @@ def test_export_status_and_backup_while_a_server_records(tmp_path: Path) -> None
         assert digest_in(piped.stderr) == digest_in(some.stdout)
         copied = command(ledger, "backup", tmp_path / "backup")
         assert (copied.returncode, copied.stderr) == (0, "")
+        over = command(ledger, "restore", tmp_path / "backup")
+        assert (over.returncode, over.stdout) == (1, "")
+        assert "is not empty" in over.stderr
+        from_it = command(tmp_path / "new", "restore", ledger)
+        assert (from_it.returncode, from_it.stdout) == (1, "")
+        assert "open in another process; take a backup of it" in from_it.stderr
+        assert not (tmp_path / "new").exists()
         assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
         assert list((ledger / "checkpoints").iterdir()) == []
         process.child.terminate()
@@ -96,30 +103,25 @@ def test_export_status_and_backup_while_a_server_records(tmp_path: Path) -> None
     assert digest_in(some.stdout) == digest_of(rows.take(slice(100, 5_100))).hex()
 
 
-@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
-def test_an_export_beside_a_server_that_is_stopped_leaves_neither_file_nor_checkpoint(
-    tmp_path: Path, sent: signal.Signals
-) -> None:
+def test_an_export_that_is_stopped_leaves_neither_file_nor_checkpoint(tmp_path: Path) -> None:
     ledger, out = tmp_path / "ledger", tmp_path / "out"
     out.mkdir()
     with processes.exchange(FAST) as urls, processes.server(urls, ledger) as (process, _):
         status_with(ledger, 1)
-        # Nobody reads the pipe, so the export stands still in the middle of its rows.
-        export = [sys.executable, "-m", "server.cli", "export", "BTCUSDT", "--out", str(out / "t.csv")]
-        held_up = [sys.executable, "-c", HELD_UP, *export[3:], "--data-dir", str(ledger)]
-        with processes.start(*held_up) as child:
+        arguments = ["export", "BTCUSDT", "--out", str(out / "t.csv"), "--data-dir", str(ledger)]
+        with processes.start(sys.executable, "-c", HELD_UP, *arguments) as child:
             child.until("writing")
             assert len(list((ledger / "checkpoints").iterdir())) == 1
             assert [entry.suffix for entry in out.iterdir()] == [".partial"]
-            child.child.send_signal(sent)
-            assert child.wait(10) == 128 + sent
+            child.child.terminate()
+            assert child.wait(10) == 128 + signal.SIGTERM
             assert "Traceback" not in "".join(child.lines)
         assert list((ledger / "checkpoints").iterdir()) == []
         assert list(out.iterdir()) == []
         assert process.child.poll() is None
 
 
-# The command, standing still before its second piece of rows.
+# The command, standing still in the middle of its rows.
 HELD_UP = """
 import sys, threading
 from server import export_command
@@ -134,17 +136,3 @@ def export(chunks, rows, *_):
 export_command.export = export
 sys.exit(main(sys.argv[1:]))
 """
-
-
-def test_a_restore_never_touches_a_ledger_in_use(tmp_path: Path) -> None:
-    ledger = tmp_path / "ledger"
-    with processes.exchange(FAST) as urls, processes.server(urls, ledger):
-        status_with(ledger, 1)
-        assert command(ledger, "backup", tmp_path / "backup").returncode == 0
-        over = command(ledger, "restore", tmp_path / "backup")
-        assert (over.returncode, over.stdout) == (1, "")
-        assert "is not empty" in over.stderr
-        from_it = command(tmp_path / "new", "restore", ledger)
-        assert (from_it.returncode, from_it.stdout) == (1, "")
-        assert "open in another process; take a backup of it" in from_it.stderr
-        assert not (tmp_path / "new").exists()
