@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.recorder import NoSymbols, Recorder, lasting
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
+from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
@@ -131,7 +132,8 @@ class PlainStartFailure:
 
 
 def prepared_app(settings: Settings) -> Starlette:
-    """The app with its log set up; warns of TAPEDECK_ names that are no setting."""
+    """The app in a process tuned for it, its log set up; warns of TAPEDECK_ names that are no setting."""
+    tune()
     set_up_logs(settings)
     for name in unknown_names():
         log.warning("unknown setting", name=name)

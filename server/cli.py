@@ -22,6 +22,7 @@ import uvicorn
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
 from server import export_command, ledger_commands
 from server.app import prepared_app, wall_clock_ms
+from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
 from storage.errors import LedgerError
@@ -69,6 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     exchange.set_defaults(run=_exchange)
     for family in (ledger_commands.add_commands, export_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
+    add_archive_commands(commands, _add_settings, settings_from, wall_clock_ms)
     return parser
 
 
@@ -174,6 +176,7 @@ def _demo(given: argparse.Namespace) -> int:
             data_dir=Path(directory) / "ledger",
             stream_urls=[urls["stream_url"], urls["stream_url"]],
             rest_url=urls["rest_url"],
+            archive_url=urls["archive_url"],
             warmup_hours=24,
         )
         return _run(settings, _announce_demo)
@@ -239,6 +242,7 @@ async def _serve_exchange(market: Market, given: argparse.Namespace) -> None:
     ) as exchange:
         urls = {
             "rest_url": exchange.rest_url,
+            "archive_url": exchange.rest_url,
             "stream_url": exchange.stream_url,
             "symbols": list(market.symbols),
         }

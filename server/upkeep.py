@@ -1,11 +1,12 @@
-"""What an open ledger needs done: sealing, deleting what is too old or too much, checkpoints asked for.
+"""What an open ledger needs done: sealing, deleting what is too old or too much, checkpoints asked for,
+rows of the past offered.
 
 Invariant: each piece of work runs in a worker thread, one at a time; a disk that refuses delays it, no more.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import structlog
@@ -13,6 +14,7 @@ import structlog
 from server.tools.arguments import iso
 from storage.checkpoints import make_wanted
 from storage.errors import LedgerError
+from storage.imports import Taken, take_offered
 from storage.ledger import TradeLedger
 from storage.retention import Expired
 
@@ -51,6 +53,7 @@ class Upkeep:
         self._tick_s = tick_s
         self._hour: int | None = None
         self._failed: dict[str, str] = {}
+        self._taken: dict[str, Taken] = {}
 
     async def run(self) -> None:
         """Every second a look for requests, every 5 s the sealing, once a clock hour what is too old."""
@@ -62,6 +65,7 @@ class Upkeep:
             if ticks % LIMIT_TICKS == 0:
                 await self._guarded("size limit", self._limit)
             await self._guarded("checkpoint", self._checkpoint)
+            await self._guarded("rows offered", self._take_rows)
             await asyncio.sleep(self._tick_s)
             ticks += 1
 
@@ -108,6 +112,18 @@ class Upkeep:
     async def _checkpoint(self) -> None:
         for name in await asyncio.to_thread(make_wanted, self._ledger, self._path):
             log.info("checkpoint made", name=name)
+
+    async def _take_rows(self) -> None:
+        """Rows of the past that `tapedeck backfill` offers; told of once no more come."""
+        now_ms, retention_ms = self._now_ms(), self._limits.retention_ms
+        kept_from_ms = None if retention_ms is None else now_ms - retention_ms
+        taken = await asyncio.to_thread(take_offered, self._ledger, self._path, now_ms, kept_from_ms)
+        for symbol, part in taken:
+            self._taken[symbol] = self._taken.get(symbol, Taken()) + part
+        if not taken:
+            for symbol, total in self._taken.items():
+                log.info("rows of the past taken", symbol=symbol, **asdict(total))
+            self._taken.clear()
 
 
 def _tell(gone: list[Expired], reason: str) -> None:

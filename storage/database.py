@@ -33,8 +33,9 @@ RESERVE_SHARE = 16
 PROBE = "PROBE"
 PROBE_BYTES = WRITE_BUFFER_BYTES // 4
 CHECKPOINTS = "checkpoints"
+IMPORTS = "imports"
 # Ours in LevelDB's directory, or of no consequence: a directory with nothing else is empty.
-NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost+found", RESERVE, PROBE, CHECKPOINTS}
+NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost+found", RESERVE, PROBE, CHECKPOINTS, IMPORTS}
 CHECKPOINT_ATTEMPTS = 20
 
 
@@ -94,7 +95,8 @@ class Database:
         present = _files_in(path, create=create)
         _make_private(path)
         handle = _open_handle(path, create=create and not present)
-        shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+        for left_over in (CHECKPOINTS, IMPORTS):
+            shutil.rmtree(path / left_over, ignore_errors=True)
         return cls(handle, path)
 
     def close(self) -> None:

@@ -156,11 +156,16 @@ class TradeLedger:
 
     # Trades in
 
-    def append(self, symbol: str, trades: TradeColumns) -> Appended:
-        """Take in the rows whose ids are not held; readers see them at once, `flush` makes them durable."""
+    def append(self, symbol: str, trades: TradeColumns, *, restoring: bool = False) -> Appended:
+        """Take in the rows whose ids are not held; readers see them at once, `flush` makes them durable.
+
+        Expired ids count as held; with `restoring` rows of theirs are taken in again.
+        """
         trades = trades.by_id()
         with self._lock:
             tape = self._tape(symbol)
+            if restoring:
+                tape.restore(trades)
             before = tape.held.runs
             new = tape.new_among(trades)
             duplicates = len(trades) - len(new)

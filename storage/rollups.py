@@ -123,7 +123,7 @@ def _rollup(record: dict[str, Any]) -> Rollup:
     columns: list[IntArray] = [np.empty(0, np.int64)] * len(_COLUMNS)
     if "pq" in record:
         totals = PriceTotals(record["lo"], record["hi"], record["g"], int(record["pq"]), int(record["ppq"]))
-        columns = [unpack(record[name], record["prices"]) for name in _COLUMNS]
+        columns = [unpack(record[name], record["prices"]).astype(np.int64, copy=False) for name in _COLUMNS]
     price, buy, sell, buy_trades, sell_trades = columns
     return Rollup(
         rows=record["n"],

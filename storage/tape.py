@@ -55,6 +55,18 @@ class Tape:
         """The rows whose ids are not held."""
         return trades.take(~self.held.contains(trades.id))
 
+    def restore(self, rows: TradeColumns) -> None:
+        """Where rows of expired ids come back, those ids count as held no more, nor do the other expired
+        ones: history of that time is wanted again."""
+        if not any(
+            ((rows.id >= run.first_id) & (rows.id <= run.last_id)).any() for run in self.state.expired
+        ):
+            return
+        for run in self.state.expired:
+            self.held.remove(run)
+        self.state = replace(self.state, expired=())
+        self.changed = True
+
     def take_in(self, new: TradeColumns) -> None:
         """Hold rows whose ids were not held, ids ascending, until a write has taken them."""
         self.hold(new)

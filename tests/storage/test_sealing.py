@@ -12,7 +12,7 @@ from storage import ledger as ledger_module
 from storage.errors import CorruptRecord, StoreUnavailable
 from storage.ledger import TradeLedger
 from storage.trades import PriceHistogram, TradeColumns
-from tests.tapes import START_MS, columns, rows_of, run_of, tapes
+from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = START_MS - START_MS % HOUR_MS + HOUR_MS
@@ -276,6 +276,7 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         plain = PriceHistogram.of(columns(inside))  # type: ignore[arg-type]
         exact, binned, plain = (part.at_exponents(8, 8) for part in (exact, binned, plain))
         assert exact.totals == plain.totals
+        assert sums_of(exact) == plain_sums(inside)
         plain = plain if binned.bin_int is None else plain.in_bins(binned.bin_int)
         assert binned.price_int.tolist() == plain.price_int.tolist()
         assert binned.volume.tolist() == plain.volume.tolist()
@@ -289,3 +290,26 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         valid = [row for row in inside if row[3]]
         last = view.last_trade(start_ms, end_ms)
         assert rows_of(last) == ([max(valid)] if valid else [])
+
+
+def test_a_block_that_is_gone_is_named_by_the_question_that_needs_it(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(2))
+        ledger.seal(LATER)
+    db = plyvel.DB(str(path), compression=None)
+    db.delete(keys.block("X", FIRST_HOUR))
+    db.close()
+    with (
+        TradeLedger.open(path) as ledger,
+        pytest.raises(CorruptRecord, match=f"blocks:X:{FIRST_HOUR} is gone"),
+    ):
+        ledger.histogram("X", *WHOLE)
+
+
+def test_prices_too_far_apart_for_one_ladder_are_summed_all_the_same(path: Path) -> None:
+    wick = columns([(121, FIRST_HOUR + HOUR_MS, 10**6, 10**3, 300, 300, False)])
+    tape = TradeColumns.concat([hours_of_trades(1), wick])
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape)
+        ledger.seal(LATER)
+        assert sums_of(ledger.histogram("X", *WHOLE).at_exponents(8, 8)) == plain_sums(rows_of(tape))
