@@ -77,17 +77,21 @@ def absent(held: Iterable[Run], first_id: int, last_id: int) -> list[tuple[int, 
 def frame(trades: TradeColumns) -> "pd.DataFrame":
     """The rows as a pandas data frame: id, time (UTC), price, quantity, first_id, last_id, buyer_is_maker.
 
-    Prices and quantities are exact decimals (Arrow's decimal128), not floats: `float` is the reader's choice.
+    Prices and quantities are exact decimals (Arrow's decimal128), not floats: that is the reader's choice.
+    Prices below ten billion have 18 digits, because Arrow multiplies only what fits into 38.
     """
     import pandas as pd
 
-    table = arrow_table(trades)
+    trades = trades.at_exponents(CANONICAL_EXP, CANONICAL_EXP)
+    low_priced = int(trades.price_int.max(initial=0)) < 10 ** (DIGITS - 1)
+    price = _decimals(trades.price_int, DIGITS - 1 if low_priced else DIGITS)
+    quantity = _decimals(trades.quantity_int, DIGITS)
     return pd.DataFrame(
         {
             "id": trades.id,
             "time": pd.DatetimeIndex(trades.time_ms.astype("datetime64[ms]"), tz="UTC"),
-            "price": pd.array(table["price"], dtype=pd.ArrowDtype(table["price"].type)),
-            "quantity": pd.array(table["quantity"], dtype=pd.ArrowDtype(table["quantity"].type)),
+            "price": pd.array(price, dtype=pd.ArrowDtype(price.type)),
+            "quantity": pd.array(quantity, dtype=pd.ArrowDtype(quantity.type)),
             "first_id": trades.first_id,
             "last_id": trades.last_id,
             "buyer_is_maker": trades.buyer_is_maker,
@@ -104,8 +108,8 @@ def arrow_table(trades: TradeColumns) -> Any:
     columns = [
         pa.array(trades.id),
         pa.array(trades.time_ms).cast(schema.field("time").type),
-        _decimals(trades.price_int),
-        _decimals(trades.quantity_int),
+        _decimals(trades.price_int, DIGITS),
+        _decimals(trades.quantity_int, DIGITS),
         pa.array(trades.first_id),
         pa.array(trades.last_id),
         pa.array(trades.buyer_is_maker),
@@ -130,14 +134,14 @@ def arrow_schema() -> Any:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
 
 
-def _decimals(values: IntArray) -> Any:
+def _decimals(values: IntArray, digits: int) -> Any:
     """Integers in units of 1e-8 as Arrow's decimals: 128 bits each, little-endian two's complement."""
     import pyarrow as pa
 
     words = np.empty((len(values), 2), "<i8")
     words[:, 0] = values
     words[:, 1] = values >> 63
-    kind = pa.decimal128(DIGITS, CANONICAL_EXP)
+    kind = pa.decimal128(digits, CANONICAL_EXP)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(words)])
 
 
