@@ -20,7 +20,9 @@ def add_archive_commands(
 ) -> None:
     """Register both commands with the parser of `tapedeck`."""
     backfill = commands.add_parser("backfill", help="bring past days into the ledger from daily dumps")
-    backfill.add_argument("symbol", type=str.upper, metavar="SYMBOL", help="symbol, as the exchange writes it")
+    backfill.add_argument(
+        "symbol", type=str.upper, metavar="SYMBOL", help="symbol, as the exchange writes it"
+    )
     backfill.add_argument(
         "--from", type=_day, required=True, dest="first", metavar="DAY", help="first UTC day"
     )

@@ -1,6 +1,7 @@
 """Dumps as bytes: whatever variant a tape is written in, the same columns come back."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -67,10 +68,10 @@ def test_a_tape_comes_back_from_every_variant_of_its_dump(
     padded: bool,
     end: str,
     chunk: int,
-    random: "np.random.Generator",
+    random: Random,
 ) -> None:
     order = list(range(len(tape)))
-    random.shuffle(order)  # type: ignore[arg-type]
+    random.shuffle(order)
     shuffled = tape.take(np.array(order, np.intp))
     content = csv_of(shuffled, scale=scale, truth=truth, cells=cells, padded=padded, end=end)
     read = parsed((HEADER if header else b"") + content, chunk=chunk)
