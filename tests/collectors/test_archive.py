@@ -17,10 +17,11 @@ from websockets.http11 import Request, Response
 from collectors.archive import Archive, ArchiveAway, DumpDamaged, NotInArchive, csv_chunks
 from collectors.binance import DAY_MS, dump_path, start_of
 from collectors.dump import DumpError
-from collectors.exchange import Exchange, GeneratedMarket, Habits
+from collectors.exchange import Exchange, Habits
 from collectors.exchange.archive import dump_csv, zipped
 from storage.trades import TradeColumns
 from tests.clock import wall_ms
+from tests.markets import PrintedMarket, printed_market
 from tests.tapes import rows_of, run_of
 
 SYMBOL = "BTCUSDT"
@@ -31,16 +32,16 @@ PAST = date(2026, 11, 20)
 PATH = dump_path(SYMBOL, PAST)
 
 
-def slow_market() -> GeneratedMarket:
-    return GeneratedMarket(symbols=[SYMBOL], rate=SLOW)
+def slow_market() -> PrintedMarket:
+    return printed_market(SYMBOL, 1, SLOW, start_of(DAY), start_of(DAY) + DAY_MS)
 
 
-def truth(market: GeneratedMarket, day: date) -> TradeColumns:
+def truth(market: PrintedMarket, day: date) -> TradeColumns:
     return market.trades(SYMBOL, start_of(day), start_of(day) + DAY_MS)
 
 
 @asynccontextmanager
-async def archive_with(habits: Habits) -> AsyncIterator[tuple[Archive, GeneratedMarket]]:
+async def archive_with(habits: Habits) -> AsyncIterator[tuple[Archive, PrintedMarket]]:
     market = slow_market()
     async with Exchange(market, clock=wall_ms) as exchange, Archive(exchange.rest_url) as archive:
         exchange.archive_habits = habits

@@ -11,7 +11,7 @@ import pytest
 
 from collectors.archive import Archive, DumpDamaged
 from collectors.binance import DAY_MS, start_of
-from collectors.exchange import Exchange, GeneratedMarket, Habits
+from collectors.exchange import Exchange, Habits
 from collectors.history import Day, History, OtherTape, days_between
 from collectors.rest import BinanceRest
 from storage.errors import StoreUnavailable
@@ -19,6 +19,7 @@ from storage.imports import OwnIntake, Taken
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.clock import wall_ms
+from tests.markets import PrintedMarket, printed_market
 from tests.tapes import rows_of
 
 SYMBOL = "BTCUSDT"
@@ -27,8 +28,9 @@ TODAY = datetime.fromtimestamp(wall_ms() / 1000, UTC).date()
 YESTERDAY, BEFORE = TODAY - timedelta(days=1), TODAY - timedelta(days=2)
 
 
-def market(seed: int = 1) -> GeneratedMarket:
-    return GeneratedMarket(seed, symbols=[SYMBOL], rate=SLOW)
+def market(seed: int = 1) -> PrintedMarket:
+    """Three days of a market, the last of them today."""
+    return printed_market(SYMBOL, seed, SLOW, start_of(BEFORE), start_of(TODAY) + DAY_MS)
 
 
 def truth(day: date) -> TradeColumns:
@@ -44,8 +46,8 @@ class Scene:
     archive: Archive
     rest: BinanceRest
 
-    def history(self) -> History:
-        intake = _Watched(self.ledger, wall_ms())
+    def history(self, intake: OwnIntake | None = None) -> History:
+        intake = intake or _Watched(self.ledger, wall_ms())
         runs = self.ledger.runs(SYMBOL)
         return History(self.archive, self.rest, intake, SYMBOL, runs, wall_ms, venue="simulated")
 
@@ -138,9 +140,8 @@ def test_what_a_run_that_broke_off_left_is_continued(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path / "l") as at:
             broken = BreaksOff(at.ledger, wall_ms())
-            history = History(at.archive, at.rest, broken, SYMBOL, (), wall_ms, venue="simulated")
             with pytest.raises(StoreUnavailable):
-                await history.fill(YESTERDAY)
+                await at.history(broken).fill(YESTERDAY)
             assert 0 < len(at.held()) < len(truth(YESTERDAY))
             [continued] = await at.fill(YESTERDAY)
             assert continued.taken.held + continued.taken.new == len(truth(YESTERDAY))
@@ -168,7 +169,7 @@ def test_ids_that_neither_dump_nor_rest_has_are_named(tmp_path: Path) -> None:
         async with scene(tmp_path / "l", habits=Habits(kept=0.5), history_hours=1) as at:
             later = truth(YESTERDAY)
             at.ledger.append(SYMBOL, later.take(slice(-10, None)))
-            history = at.history()
+            history = at.history(OwnIntake(at.ledger, wall_ms()))
             history._first_ids[start_of(YESTERDAY)] = int(later.id[0])  # REST's floor is later than the day
             history._first_ids[start_of(TODAY)] = int(later.id[-1]) + 1
             history._archive_known = True
