@@ -5,7 +5,7 @@ was held, a run that is interrupted leaves no gap, and starting again continues 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TypeVar
@@ -60,6 +60,8 @@ class Progress:
 
     def received(self, done: int, total: int | None) -> None: ...
 
+    def fetched(self, done: int, total: int) -> None: ...
+
     def put(self, done: int, total: int) -> None: ...
 
 
@@ -101,14 +103,19 @@ class History:
         if expected is not None and not _lacking(self._held, expected):
             return Day(day, complete_before=True)
         dump = await self._dump_of(day)
-        done = Day(day)
-        if dump is not None:
-            done.in_dump, done.repeated, done.malformed = len(dump.trades), dump.repeated, dump.malformed
-            await self._put(dump.trades)
         wanted = _spanning(expected, dump)
-        if wanted is not None:
-            done.over_rest = await self._fetch(_lacking(self._held, wanted))
-            done.missing = _lacking(self._held, wanted)
+        done = Day(day)
+        if dump is None:
+            async for rows in self._fetched(_lacking(self._held, wanted)):
+                await self._put(rows)
+                done.over_rest += len(rows)
+        else:
+            done.in_dump, done.repeated, done.malformed = len(dump.trades), dump.repeated, dump.malformed
+            known = HeldIds([*self._held.runs, *runs_of(dump.trades)])
+            rest = [rows async for rows in self._fetched(_lacking(known, wanted))]
+            done.over_rest = sum(map(len, rest))
+            await self._put(TradeColumns.concat([dump.trades, *rest]).by_id())
+        done.missing = _lacking(self._held, wanted)
         done.taken = await asyncio.to_thread(self._intake.finish)
         return done
 
@@ -166,32 +173,29 @@ class History:
             )
         log.warning("archive not compared", archive=self._archive.base_url, reason="REST lacks these ids")
 
-    async def _put(self, rows: TradeColumns, *, tell: bool = True) -> None:
+    async def _put(self, rows: TradeColumns) -> None:
         """Hand over rows, ids ascending, the newest first."""
         for end in range(len(rows), 0, -MOST_OFFERED):
             part = rows.take(slice(max(0, end - MOST_OFFERED), end))
             await asyncio.to_thread(self._intake.put, self._symbol, part)
             for run in runs_of(part):
                 self._held.add(run)
-            if tell:
+            if len(rows) > MOST_OFFERED:
                 self._progress.put(len(rows) - end + len(part), len(rows))
 
     # REST
 
-    async def _fetch(self, lacking: Sequence[Run]) -> int:
-        """Fetch ids by REST, newest first, some pages at a time; how many trades came."""
+    async def _fetched(self, lacking: Sequence[Run]) -> AsyncIterator[TradeColumns]:
+        """The trades of these ids by REST, newest first, some pages at a time."""
         total = sum(run.last_id - run.first_id + 1 for run in lacking)
-        asked, came = 0, 0
+        asked = 0
         for run in reversed(lacking):
             for end in range(run.last_id + 1, run.first_id, -PAGE * PAGES):
                 begin = max(run.first_id, end - PAGE * PAGES)
                 pages = [self._page(at, min(at + PAGE, end)) for at in range(begin, end, PAGE)]
-                rows = TradeColumns.concat(await asyncio.gather(*pages)).by_id()
-                await self._put(rows, tell=False)
-                came += len(rows)
+                yield TradeColumns.concat(await asyncio.gather(*pages)).by_id()
                 asked += end - begin
-                self._progress.put(asked, total)
-        return came
+                self._progress.fetched(asked, total)
 
     async def _page(self, first_id: int, past_id: int) -> TradeColumns:
         rows = await _patiently(lambda: self._rest.trades_from_id(self._symbol, first_id))
@@ -209,9 +213,9 @@ def _spanning(expected: Run | None, dump: Dump | None) -> Run | None:
     return Run(min(first_ids), max(last_ids), 0, 0)
 
 
-def _lacking(held: HeldIds, wanted: Run) -> list[Run]:
+def _lacking(held: HeldIds, wanted: Run | None) -> list[Run]:
     """The ids of `wanted` that are not held, oldest first."""
-    lacking = HeldIds([wanted])
+    lacking = HeldIds([wanted] if wanted else [])
     for run in held.runs:
         lacking.remove(run)
     return list(lacking.runs)

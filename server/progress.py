@@ -41,6 +41,9 @@ class Bars(Listener):
     def received(self, done: int, total: int | None) -> None:
         self._show("downloading", done, total)
 
+    def fetched(self, done: int, total: int) -> None:
+        self._show("fetching over REST", done, total)
+
     def put(self, done: int, total: int) -> None:
         self._show("storing", done, total)
 

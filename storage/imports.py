@@ -37,6 +37,8 @@ AHEAD = 16
 TURN_S = 1.0
 POLL_S = 0.02
 OWNER_ANSWERS_S = 30.0
+# An owner that is silent for so long may have ended.
+OWNER_LOOKED_FOR_S = 3.0
 FLUSHED_ROWS = 200_000
 HOUR_MS = 3_600_000
 
@@ -248,20 +250,21 @@ class OfferedIntake:
 
     def _wait_for(self, most: int) -> None:
         """Until at most so many offers are unanswered."""
-        deadline = time.monotonic() + self._within_s
+        asked = time.monotonic()
         while len(self._waiting) > most:
             answer = self._waiting[0].with_suffix(ANSWER)
             if answer.exists():
                 self._waiting.pop(0)
                 self._count(ormsgpack.unpackb(answer.read_bytes()))
                 answer.unlink()
-                deadline = time.monotonic() + self._within_s
+                asked = time.monotonic()
                 continue
-            if time.monotonic() > deadline or not is_locked(self._path):
+            waited = time.monotonic() - asked
+            if waited > self._within_s or (waited > OWNER_LOOKED_FOR_S and not is_locked(self._path)):
                 self._withdraw()
                 raise StoreUnavailable(
-                    f"the process that had {self._path} open took no rows within {self._within_s:g} s, or "
-                    "has ended; what it took is kept, start again"
+                    f"the process that had {self._path} open has ended, or took no rows within "
+                    f"{self._within_s:g} s; what it took is kept, start again"
                 )
             time.sleep(POLL_S)
 

@@ -1,6 +1,7 @@
 """Dumps as bytes: whatever variant a tape is written in, the same columns come back."""
 
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
@@ -67,7 +68,7 @@ def test_a_tape_comes_back_from_every_variant_of_its_dump(
     padded: bool,
     end: str,
     chunk: int,
-    random: "np.random.Generator",
+    random: Random,
 ) -> None:
     order = list(range(len(tape)))
     random.shuffle(order)
