@@ -64,15 +64,17 @@ class Tape:
         return trades.take(~self.held.contains(trades.id) & (trades.id >= self.settled))
 
     def restore(self, rows: TradeColumns) -> None:
-        """Where rows of expired ids come back, those ids count as held no more, nor do the other expired
-        ones: history of that time is wanted again."""
-        if not any(
-            ((rows.id >= run.first_id) & (rows.id <= run.last_id)).any() for run in self.state.expired
-        ):
+        """Where rows of expired ids come back, or of ids before them, no expired id counts as held or settled
+        any more: history of that time is wanted again."""
+        expired = rows.id < self.settled
+        for run in self.state.expired:
+            expired |= (rows.id >= run.first_id) & (rows.id <= run.last_id)
+        if not expired.any():
             return
         for run in self.state.expired:
             self.held.remove(run)
         self.state = replace(self.state, expired=())
+        self.settled = 0
         self.changed = True
 
     def take_in(self, new: TradeColumns) -> None:

@@ -432,3 +432,25 @@ def test_a_limit_that_cannot_be_met_leaves_the_newest_hour(path: Path) -> None:
         assert len(ledger.trades("X", *WHOLE)) == 1_800
         assert ledger.shrink(1) == []
         assert ledger.bytes_on_disk > 1
+
+
+@pytest.mark.parametrize("back", [slice(0, 240), slice(0, 100), slice(239, 240)])
+def test_hours_that_are_restored_are_held_again_and_what_they_lack_is_missing(
+    path: Path, back: slice
+) -> None:
+    """With a longer retention: the newest expired id counts as held no more either."""
+    tape = hours_of_trades(3)
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape)
+        ledger.seal(LATER)
+        ledger.expire(FIRST_HOUR + 2 * HOUR_MS)
+        restored = tape.take(back)
+        assert ledger.append("X", restored, restoring=True).new == len(restored)
+    for _ in range(2):
+        with TradeLedger.open(path) as ledger:
+            ids = [*restored.id.tolist(), *range(241, 361)]
+            assert ledger.trades("X", *WHOLE).id.tolist() == ids
+            missing = [(gap.first_id, gap.last_id) for gap in ledger.gaps("X")]
+            assert missing == ([(101, 240)] if len(restored) == 100 else [])
+    with TradeLedger.open(path) as ledger:
+        assert ledger.append("X", tape).new == 240 - len(restored)
