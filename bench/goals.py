@@ -60,7 +60,9 @@ GOALS = (
     Goal("bytes a trade in sealed hours", "bytes_per_trade", at_most=3.5),
     Goal("the directory, of the sealed bytes", "directory_bytes_per_trade",
          "bytes_per_trade_all", at_most=2, unit="x"),
-    Goal("ingest in bulk, one core", "ingest_trades_per_s", at_least=100_000, unit="trades/s"),
+    # By CPU: whatever else runs on the machine takes time from a wall clock, and is none of the ledger's.
+    Goal("ingest in bulk, for a second of one core", "ingest_trades_per_cpu_s",
+         at_least=100_000, unit="trades"),
     Goal("20 trades/s x 2 symbols, synced each second", "steady_core_pct", at_most=0.5, unit="% of a core"),
     Goal("RssAnon over the imports, week of 2 symbols", "memory_mb_over_imports", at_most=40, unit="MB"),
 )  # fmt: skip

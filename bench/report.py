@@ -73,10 +73,10 @@ def _print_costs(figures: Figures) -> None:
 
 
 def _print_goals(figures: Figures) -> None:
-    print(f"{'goal':<46}{'limit':>22}{'measured':>12}")
+    print(f"{'goal':<52}{'limit':>20}{'measured':>12}")
     for goal in GOALS:
         verdict = "met" if goal.is_met(figures) else "NOT MET"
-        print(f"{goal.what:<46}{goal.limit:>22}{_measured(goal.value(figures)):>12}  {verdict}")
+        print(f"{goal.what:<52}{goal.limit:>20}{_measured(goal.value(figures)):>12}  {verdict}")
 
 
 def _measured(value: float) -> str:
