@@ -8,6 +8,9 @@ LedgerError
 └── VenueMismatch      recorded from another exchange
 """
 
+# What became of damage that was come upon, and what to do.
+LEFT = "left in place, run `tapedeck verify --repair`"
+
 
 class LedgerError(Exception):
     """Base of all errors of the ledger."""

@@ -94,6 +94,8 @@ class TradeLedger:
         """Write what is pending and let go of the directory; questions under way are refused and ended."""
         try:
             self.flush()
+            with self._writing:
+                self._database.settle()
         finally:
             with self._writing:
                 self._database.close()
@@ -291,9 +293,15 @@ class TradeLedger:
         if expiry is None:
             return None
         state = replace(seen.state, expired=expiry.expired)
-        self._write({keys.state(symbol): pack_state(state)}, expiry.removed)
+        # First in memory: no view is to find an hour whose block has gone.
         with self._lock:
             tape.let_go(expiry.hours, expiry.expired)
+        try:
+            self._write({keys.state(symbol): pack_state(state)}, expiry.removed)
+        except BaseException:
+            with self._lock:
+                tape.take_back(seen, expiry.hours)
+            raise
         for family in SEALED_FAMILIES:
             self._database.compact(
                 f"{family}:{symbol}:".encode(), f"{family}:{symbol}:{before_ms:013d}".encode()
@@ -304,7 +312,7 @@ class TradeLedger:
         """Damaged records of hours that have expired."""
         with self._database.reading(), self._database.snapshot() as snapshot:
             lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
-        return [key for key in lost if keys.hour_of(keys.time_in(key)) + keys.HOUR_MS <= before_ms]
+        return [key for key in lost if _ends_by(key, before_ms)]
 
     def shrink(self, most_bytes: int) -> list[Expired]:
         """Delete the oldest finished hours of all symbols where the files exceed `most_bytes`; what went."""
@@ -414,6 +422,12 @@ class TradeLedger:
 
     def _tape(self, symbol: str) -> Tape:
         return self._tapes.setdefault(symbol, Tape())
+
+
+def _ends_by(key: bytes, before_ms: int) -> bool:
+    """Whether the hour in the key ends at or before that time."""
+    name = keys.parsed(key)
+    return name is not None and name.hour_ms is not None and name.hour_ms + keys.HOUR_MS <= before_ms
 
 
 def _records_of(taken: Mapping[str, Taken]) -> dict[bytes, bytes]:

@@ -95,7 +95,7 @@ class Tape:
     def now(self) -> Held:
         """What is held at this instant."""
         open_hours = {hour_ms: tuple(parts) for hour_ms, parts in self.open.items()}
-        sealed = {hour_ms: tuple(parts.values()) for hour_ms, parts in self.sealed.items()}
+        sealed = {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()}
         return Held(self.held.runs, sealed, open_hours)
 
     def copied(self) -> "Tape":
@@ -158,6 +158,17 @@ class Tape:
         self.state = replace(self.state, expired=expired)
         if expired:
             self.held.forget_before(expired[0])
+
+    def take_back(self, seen: "Tape", hours: list[int]) -> None:
+        """The hours that were let go are held again, as they were `seen`."""
+        for hour_ms in hours:
+            self.sealed.setdefault(hour_ms, {}).update(seen.sealed.get(hour_ms, {}))
+            self.open.setdefault(hour_ms, []).extend(seen.open.get(hour_ms, []))
+            self.sealed = {hour_ms: parts for hour_ms, parts in self.sealed.items() if parts}
+            self.open = {hour_ms: parts for hour_ms, parts in self.open.items() if parts}
+        self.state = replace(self.state, expired=seen.state.expired)
+        for run in seen.held.runs:
+            self.held.add(run)
 
 
 def _touched(hour_ms: int, gaps: tuple[Gap, ...]) -> bool:

@@ -17,6 +17,8 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 INT64_MAX = int(np.iinfo(np.int64).max)
+# The exchange's own precision: what is finer is refused when it is parsed.
+MOST_DECIMALS = 8
 # np.bincount adds in float64, which is exact for integers below this bound.
 FLOAT_EXACT = 2**53
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from storage import keys
-from storage.blocks import decode_block
+from storage.blocks import Block, decode_block
 from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.errors import CorruptRecord, LedgerError
+from storage.errors import LEFT, CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
 from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
@@ -27,12 +27,12 @@ Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 class Held:
     """What a symbol's tape holds at one instant, the sealed rows themselves left on disk.
 
-    `sealed` has the rollups of an hour's blocks and `open` the rows of an hour that are in no block, both by
-    the hour's start in UTC milliseconds.
+    `sealed` has the rollups of an hour's blocks by part and `open` the rows of an hour that are in no block,
+    both by the hour's start in UTC milliseconds.
     """
 
     runs: tuple[Run, ...]
-    sealed: Mapping[int, Sequence[Rollup]]
+    sealed: Mapping[int, Mapping[int, Rollup]]
     open: Mapping[int, Sequence[TradeColumns]]
 
 
@@ -75,7 +75,7 @@ class LedgerView:
         parts: list[PriceHistogram] = []
         for hour_ms in self._hours(start_ms, end_ms):
             if not exact and self._is_whole(hour_ms, start_ms, end_ms):
-                parts += [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
+                parts += [rollup.histogram for rollup in self._rollups(hour_ms)]
                 parts.append(PriceHistogram.of(self._open_rows(hour_ms)))
             else:
                 parts.append(PriceHistogram.of(self._rows(hour_ms).within(start_ms, end_ms)))
@@ -102,14 +102,19 @@ class LedgerView:
         yield MinuteCandles.of(self._open_rows(hour_ms).within(start_ms, end_ms))
 
     def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
-        """Those of each part of a sealed hour; None unless every part has some that can be read."""
+        """Those of each part of a sealed hour; None unless every part has its own, and they can be read."""
         first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
-        parts = len(self._held.sealed.get(hour_ms, ()))
+        rollups = self._held.sealed.get(hour_ms, {})
         try:
-            kept = [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if parts else []
+            kept = {
+                part: decode_candles(value, hour_ms)
+                for part, value in self._parts(first, stop)
+                if part in rollups
+            }
         except CorruptRecord:
             return None
-        return kept if len(kept) == parts else None
+        counted = {part: int(candles.trades.sum()) for part, candles in kept.items()}
+        return list(kept.values()) if counted == {p: r.valid for p, r in rollups.items()} else None
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
@@ -156,7 +161,7 @@ class LedgerView:
         return sorted(hour for hour in self._held.sealed.keys() | self._held.open.keys() if hour in touching)
 
     def _newest_id(self, hour_ms: int) -> int:
-        sealed = [rollup.last_id for rollup in self._held.sealed.get(hour_ms, ())]
+        sealed = [rollup.last_id for rollup in self._rollups(hour_ms)]
         return max(sealed + [int(part.id.max()) for part in self._held.open.get(hour_ms, ())])
 
     @staticmethod
@@ -166,7 +171,7 @@ class LedgerView:
     def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
         for hour_ms in self._hours(start_ms, end_ms):
             if self._is_whole(hour_ms, start_ms, end_ms):
-                for rollup in self._held.sealed.get(hour_ms, ()):
+                for rollup in self._rollups(hour_ms):
                     first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
                     yield _Count(rollup.rows, rollup.valid, first, last)
                 rows = self._open_rows(hour_ms)
@@ -190,13 +195,40 @@ class LedgerView:
             self._decoded[hour_ms] = TradeColumns.concat(parts).by_id()
         return self._decoded[hour_ms]
 
-    def _blocks(self, hour_ms: int) -> Iterator[TradeColumns]:
-        first, stop = keys.block(self._symbol, hour_ms), keys.block(self._symbol, hour_ms + keys.HOUR_MS)
+    def _rollups(self, hour_ms: int) -> list[Rollup]:
+        return list(self._held.sealed.get(hour_ms, {}).values())
+
+    def _parts(self, first: bytes, stop: bytes) -> Iterator[tuple[int, bytes]]:
+        """The records of an hour's parts."""
         for key, value in self._stored(first, stop):
+            name = keys.parsed(key)
+            if name is not None:
+                yield name.part, value
+
+    def _blocks(self, hour_ms: int) -> list[TradeColumns]:
+        """The rows of the blocks that the hour's rollups speak of; one without a rollup does not count."""
+        key = keys.block(self._symbol, hour_ms)
+        rollups = dict(self._held.sealed[hour_ms])
+        rows = []
+        for part, value in self._parts(key, keys.block(self._symbol, hour_ms + keys.HOUR_MS)):
+            if part not in rollups:
+                continue
             try:
-                yield decode_block(value).trades()
+                block = decode_block(value)
+                _check_same(block, rollups.pop(part))
+                rows.append(block.trades())
             except LedgerError as error:
-                raise type(error)(f"{key.decode()}: {error}; left in place") from error
+                name = keys.block(self._symbol, hour_ms, part).decode()
+                raise type(error)(f"{name}: {error}; {LEFT}") from error
+        if rollups:
+            raise CorruptRecord(f"{key.decode()}: a block is gone although its rollup stands; {LEFT}")
+        return rows
+
+
+def _check_same(block: Block, rollup: Rollup) -> None:
+    """A block may hold more than its rollup: rows that came late, while they are being joined to it."""
+    if len(block) < rollup.rows or block.first_id > rollup.first_id or block.last_id < rollup.last_id:
+        raise CorruptRecord(f"block of {len(block)} trades beside a rollup of {rollup.rows}")
 
 
 def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:
