@@ -19,11 +19,11 @@ from server.progress import Bars
 from server.settings import PREFIX, Settings
 from server.tools.arguments import iso
 from storage.checkpoints import readable
-from storage.database import is_locked
 from storage.errors import StoreUnavailable, VenueMismatch
 from storage.held_ids import Run
 from storage.imports import Intake, OfferedIntake, OwnIntake
 from storage.ledger import TradeLedger
+from storage.ledger_files import is_locked
 from storage.trades import Instrument
 
 HOUR_MS = 3_600_000

@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from storage.database import NOT_LEVELDB, is_locked
 from storage.errors import StoreLocked, StoreUnavailable
 from storage.inventory import Inventory, inventories
 from storage.ledger import TradeLedger
+from storage.ledger_files import is_locked, leveldb_files
 
 # Without it nothing takes a directory for a ledger, so it is copied last.
 CURRENT = "CURRENT"
@@ -99,8 +99,7 @@ def _refuse_unless_empty(target: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy LevelDB's files, each synced, CURRENT last."""
-    files = [entry for entry in source.iterdir() if entry.is_file() and entry.name not in NOT_LEVELDB]
-    for file in sorted(files, key=lambda file: (file.name == CURRENT, file.name)):
+    for file in sorted(leveldb_files(source), key=lambda file: (file.name == CURRENT, file.name)):
         with file.open("rb") as original, (target / file.name).open("xb") as copy:
             shutil.copyfileobj(original, copy, 1 << 20)
             copy.flush()

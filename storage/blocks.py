@@ -12,7 +12,7 @@ import ormsgpack
 
 from storage.errors import CorruptRecord, NewerFormat
 from storage.packing import pack, unpack
-from storage.trades import AnyIntArray, BoolArray, IntArray, Prints, TradeColumns
+from storage.trades import MOST_DECIMALS, AnyIntArray, BoolArray, IntArray, Prints, TradeColumns
 
 # On disk: never reuse a number.
 BLOCK = 1
@@ -37,6 +37,14 @@ class Block:
 
     def trades(self) -> TradeColumns:
         """All rows, ids ascending. Raises `CorruptRecord` where the columns are not what the head says."""
+        try:
+            return self._trades()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CorruptRecord(
+                f"block of {len(self)} trades is not what the format says: {error}"
+            ) from error
+
+    def _trades(self) -> TradeColumns:
         head = self.record
         ids = head["i0"] + np.arange(len(self)) + self._steps("di")
         counts = self._wide("c")
@@ -77,8 +85,6 @@ class Block:
 
     def _makers(self) -> BoolArray:
         bits = np.frombuffer(self.record["m"], np.uint8)
-        if len(bits) != (len(self) + 7) // 8:
-            raise CorruptRecord(f"block has {len(bits)} bytes of sides for {len(self)} trades")
         return np.unpackbits(bits, count=len(self)).view(np.bool_)
 
 
@@ -123,4 +129,17 @@ def decode_block(value: bytes) -> Block:
         raise CorruptRecord(f"block of {len(value)} bytes is no map with a version")
     if record["v"] != BLOCK:
         raise NewerFormat(f"block version {record['v']}; this tapedeck reads {BLOCK}")
+    _check_head(record)
     return Block(record)
+
+
+def _check_head(head: dict[str, Any]) -> None:
+    """The sides are checked first: they bound how much memory the rest of the head can ask for."""
+    if not all(isinstance(head.get(name), int) for name in ("n", "i0", "i1", "f0", "t0", "t1", "pe", "qe")):
+        raise CorruptRecord("block has a head that lacks a number")
+    sides = head.get("m")
+    if not isinstance(sides, bytes) or head["n"] < 1 or len(sides) != (head["n"] + 7) // 8:
+        found = len(sides) if isinstance(sides, bytes) else "no"
+        raise CorruptRecord(f"block has {found} bytes of sides for {head['n']} trades")
+    if not (0 <= head["pe"] <= MOST_DECIMALS and 0 <= head["qe"] <= MOST_DECIMALS):
+        raise CorruptRecord(f"block with {head['pe']} and {head['qe']} decimals")

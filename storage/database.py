@@ -8,7 +8,6 @@ time.
 """
 
 import errno
-import fcntl
 import os
 import shutil
 import threading
@@ -19,27 +18,47 @@ from typing import Any, Self
 
 import plyvel
 
-from storage.errors import CorruptRecord, StoreLocked, StoreUnavailable
+from storage.errors import LEFT, CorruptRecord, StoreLocked, StoreUnavailable
+from storage.ledger_files import (
+    CHECKPOINTS,
+    IMPORTS,
+    NEW,
+    PROBE,
+    RESERVE,
+    copy,
+    damaged_logs,
+    is_leveldb,
+    is_locked,
+    leveldb_files,
+    mend_logs,
+    refuse_damage,
+    set_aside,
+    sync_directory,
+)
 
 # Values are dense, so compression costs CPU and gains little; reads are ranges, so a Bloom filter and a
 # large cache do nothing.
 WRITE_BUFFER_BYTES = 8 << 20
-OPTIONS = {"compression": None, "write_buffer_size": WRITE_BUFFER_BYTES, "lru_cache_size": 8 << 20}
+# Without paranoid checks LevelDB verifies neither a table's index nor what it compacts: damage would be
+# written anew, with a checksum that fits.
+OPTIONS = {
+    "compression": None,
+    "write_buffer_size": WRITE_BUFFER_BYTES,
+    "lru_cache_size": 8 << 20,
+    "paranoid_checks": True,
+}
 
-# Given up when the disk is full: LevelDB needs room even to delete, and recording goes on in it for days.
-RESERVE = "RESERVE"
 RESERVE_BYTES = 64 << 20
 RESERVE_SHARE = 16
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 # A broken handle is opened anew only once so much can be written: opening makes tables of the logs, and this
 # much more is for a manifest and the first batches.
-PROBE = "PROBE"
 PROBE_BYTES = 1 << 20
-CHECKPOINTS = "checkpoints"
-IMPORTS = "imports"
-# Ours in LevelDB's directory, or of no consequence: a directory with nothing else is empty.
-NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost+found", RESERVE, PROBE, CHECKPOINTS, IMPORTS}
 CHECKPOINT_ATTEMPTS = 20
+# What this process has open. LevelDB refuses a second opening too, but the files are looked at before that,
+# and the system forgets this process' lock when it is asked about it.
+_HELD: set[Path] = set()
+_HELD_LOCK = threading.Lock()
 
 
 class Snapshot:
@@ -76,18 +95,19 @@ class Snapshot:
                     self._database.refuse_when_closing()
                     yield key, value
         except plyvel.CorruptionError as error:
-            raise CorruptRecord(f"at or after {first.decode()}: checksum differs; left in place") from error
+            raise CorruptRecord(f"at or after {first.decode()}: checksum differs; {LEFT}") from error
         except (plyvel.Error, RuntimeError) as error:
             raise StoreUnavailable(f"{first.decode()} cannot be read: {error}") from error
-        raise CorruptRecord(f"after {first.decode()}: the ledger ends before its end sentinel; left in place")
+        raise CorruptRecord(f"after {first.decode()}: the ledger ends before its end sentinel; {LEFT}")
 
 
 class Database:
     """The records of one directory."""
 
-    def __init__(self, handle: Any, path: Path) -> None:
+    def __init__(self, handle: Any, path: Path, damage: list[str]) -> None:
         """Use `Database.open`."""
         self.path = path
+        self.damage = damage
         self._handle = handle
         self._broken = False
         self._closing = False
@@ -103,18 +123,18 @@ class Database:
         Raises `StoreLocked` when another process holds it, `CorruptRecord`, and `StoreUnavailable` for
         whatever else the disk says.
         """
-        present = _files_in(path, create=create)
-        _make_private(path)
-        try:
-            handle = _open_handle(path, create=create and not present)
-        except StoreUnavailable:
-            if not present:
-                raise
-            _make_room(path)
-            handle = _open_handle(path, create=create and not present)
+        with _HELD_LOCK:
+            if path.resolve() in _HELD:
+                raise StoreLocked(f"{path} is open already")
+            _refuse_locked(path)
+            empty = _is_empty(path, create=create)
+            _make_private(path)
+            damage = [] if empty else _mended(path, checksums=False)
+            handle = _first_handle(path, create=create and empty, damage=damage)
+            _HELD.add(path.resolve())
         for left_over in (CHECKPOINTS, IMPORTS):
             shutil.rmtree(path / left_over, ignore_errors=True)
-        return cls(handle, path)
+        return cls(handle, path, damage)
 
     def end_reading(self) -> None:
         """Refuse readers from now on, those under way at their next record."""
@@ -127,6 +147,23 @@ class Database:
             self._changed.wait_for(lambda: self._readers == 0)
         self._closed = True
         self._handle.close()
+        with _HELD_LOCK:
+            _HELD.discard(self.path.resolve())
+
+    def settle(self) -> None:
+        """Move what is in the log into a table: damage to a table shows, a log that was cut off does not."""
+        if not self._broken:
+            self._handle.compact_range(start=b"\xff", stop=b"\xff\x00")
+
+    @property
+    def is_new(self) -> bool:
+        """Whether nothing was ever written."""
+        return (self.path / NEW).exists()
+
+    def begun(self) -> None:
+        """The first records are on disk: from now on a database without them is a damaged one."""
+        (self.path / NEW).unlink(missing_ok=True)
+        sync_directory(self.path)
 
     # Reading
 
@@ -160,7 +197,7 @@ class Database:
         try:
             value: bytes | None = self._handle.get(key, verify_checksums=True)
         except plyvel.CorruptionError as error:
-            raise CorruptRecord(f"{key.decode()}: checksum differs; left in place") from error
+            raise CorruptRecord(f"{key.decode()}: checksum differs; {LEFT}") from error
         except (plyvel.Error, RuntimeError) as error:
             raise StoreUnavailable(f"{self.path} cannot be read: {error}") from error
         return value
@@ -231,7 +268,7 @@ class Database:
         """The size of LevelDB's files."""
         try:
             with os.scandir(self.path) as entries:
-                return sum(_size(entry) for entry in entries if entry.name not in NOT_LEVELDB)
+                return sum(_size(entry) for entry in entries if is_leveldb(entry.name))
         except OSError as error:
             raise StoreUnavailable(f"{self.path} cannot be looked into: {error.strerror}") from error
 
@@ -257,20 +294,52 @@ class Database:
         raise StoreUnavailable(f"{self.path}: no checkpoint: it was compacted all the while; try again")
 
 
-def is_locked(path: Path) -> bool:
-    """Whether another process has the directory open. Not for the process that has it open itself: asking
-    would release its lock."""
+def repair(path: Path) -> None:
+    """Make LevelDB's files consistent again with what is sound in them; the rest of them is given up.
+
+    Its logs must be sound already: LevelDB would take damaged records over as they are. Tables come out in an
+    order in which single records may be read stale, so all are compacted.
+    """
     try:
-        with (path / "LOCK").open("r+b") as lock:
-            fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        plyvel.repair_db(str(path), **OPTIONS)
+    except plyvel.Error as error:
+        raise StoreUnavailable(f"{path} cannot be repaired: {error}") from error
+    shutil.rmtree(path / "lost", ignore_errors=True)
+    handle = _open_handle(path, create=False)
+    handle.compact_range()
+    handle.close()
 
 
-def _open_handle(path: Path, *, create: bool) -> Any:
+def _open_handle(path: Path, *, create: bool, damage: list[str] | None = None) -> Any:
+    """LevelDB's handle. A damaged log is mended first; what was done is added to `damage`."""
+    try:
+        return _handle(path, create=create)
+    except CorruptRecord:
+        mended = _mended(path, checksums=True)
+        if not mended:
+            raise
+        if damage is not None:
+            damage += mended
+        return _handle(path, create=create)
+
+
+def _first_handle(path: Path, *, create: bool, damage: list[str]) -> Any:
+    """The handle; a full disk is given the reserve first, since opening writes."""
+    try:
+        return _open_handle(path, create=create, damage=damage)
+    except StoreUnavailable:
+        if create:
+            raise
+        _make_room(path)
+        return _open_handle(path, create=create, damage=damage)
+
+
+def _refuse_locked(path: Path) -> None:
+    if is_locked(path):
+        raise StoreLocked(f"{path} is open in another process; stop it or choose another TAPEDECK_DATA_DIR")
+
+
+def _handle(path: Path, *, create: bool) -> Any:
     try:
         return plyvel.DB(str(path), create_if_missing=create, **OPTIONS)
     except plyvel.IOError as error:
@@ -280,27 +349,45 @@ def _open_handle(path: Path, *, create: bool) -> Any:
             ) from error
         raise StoreUnavailable(f"{path} cannot be opened: {error}") from error
     except plyvel.CorruptionError as error:
-        raise CorruptRecord(f"{path} is damaged: {error}; left in place") from error
+        raise CorruptRecord(f"{path} is damaged: {error}; {LEFT}") from error
     except plyvel.Error as error:
         raise StoreUnavailable(f"{path} cannot be opened: {error}") from error
 
 
-def _files_in(path: Path, *, create: bool) -> set[str]:
-    """LevelDB's files in the directory. It is created only where nothing is: on a directory that lost its
-    CURRENT file, LevelDB would start an empty database and delete the data."""
+def _mended(path: Path, *, checksums: bool) -> list[str]:
+    """Damaged logs are set aside and what is sound of them is kept; what was done."""
+    try:
+        refuse_damage(path)
+        logs = damaged_logs(path, checksums=checksums)
+        if not logs:
+            return []
+        kept = set_aside(path, logs)
+        mend_logs(logs)
+    except OSError as error:
+        raise StoreUnavailable(f"{path} cannot be used: {error.strerror}") from error
+    return [f"{log.name} was damaged: what is sound of it was kept, the whole is in {kept}" for log in logs]
+
+
+def _is_empty(path: Path, *, create: bool) -> bool:
+    """Whether the directory holds no database. One is created only where nothing is: on a directory that
+    lost its CURRENT file, LevelDB would start an empty database and delete the data."""
     try:
         if create:
             path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        present = {entry.name for entry in path.iterdir()} - NOT_LEVELDB
+        present = {file.name for file in leveldb_files(path)}
+        if create and not present:
+            (path / NEW).touch(mode=0o600)
     except OSError as error:
         raise StoreUnavailable(
             f"{path} cannot be used: {error.strerror}; choose another TAPEDECK_DATA_DIR"
         ) from error
-    if present and "CURRENT" not in present:
+    begun = (path / NEW).exists() and not any(name.endswith(".ldb") for name in present)
+    if present and "CURRENT" not in present and not begun:
         raise StoreUnavailable(
-            f"{path} has files but no CURRENT, so it is no ledger or a damaged one; nothing was touched"
+            f"{path} has files but no CURRENT, so it is no ledger or a damaged one; nothing was touched. "
+            "`tapedeck verify --repair` brings a ledger back"
         )
-    return present
+    return "CURRENT" not in present
 
 
 def _make_private(path: Path) -> None:
@@ -352,13 +439,8 @@ def _manifest(path: Path) -> tuple[str, int]:
 
 
 def _copy_files(path: Path, target: Path) -> None:
-    for file in sorted(path.iterdir()):
-        if file.name in NOT_LEVELDB:
-            continue
-        if file.suffix in (".ldb", ".sst"):
-            (target / file.name).hardlink_to(file)
-        else:
-            shutil.copyfile(file, target / file.name)
+    for file in leveldb_files(path):
+        copy(file, target)
 
 
 def _size(entry: os.DirEntry[str]) -> int:

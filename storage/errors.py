@@ -9,6 +9,9 @@ LedgerError
 └── RowsRefused        rows of the past that the ledger's owner does not take
 """
 
+# What became of damage that was come upon, and what to do.
+LEFT = "left in place, run `tapedeck verify --repair`"
+
 
 class LedgerError(Exception):
     """Base of all errors of the ledger."""

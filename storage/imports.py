@@ -18,10 +18,10 @@ import numpy as np
 import ormsgpack
 
 from storage.blocks import decode_block, encode_block
-from storage.database import IMPORTS, is_locked
 from storage.difference import difference
 from storage.errors import CorruptRecord, NewerFormat, RowsRefused, StoreUnavailable
 from storage.ledger import TradeLedger
+from storage.ledger_files import IMPORTS, is_locked
 from storage.rollups import digest_of
 from storage.trades import TradeColumns
 

@@ -99,6 +99,8 @@ class TradeLedger:
         self._database.end_reading()
         try:
             self.flush()
+            with self._writing:
+                self._database.settle()
         finally:
             with self._writing:
                 self._database.close()
@@ -342,7 +344,7 @@ class TradeLedger:
         """Damaged records of hours that have expired."""
         with self._database.reading(), self._database.snapshot() as snapshot:
             lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
-        return [key for key in lost if keys.hour_of(keys.time_in(key)) + keys.HOUR_MS <= before_ms]
+        return [key for key in lost if _ends_by(key, before_ms)]
 
     def shrink(self, most_bytes: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the oldest hours of all symbols, never the newest one, where the files exceed `most_bytes`
@@ -465,6 +467,12 @@ class TradeLedger:
 
     def _tape(self, symbol: str) -> Tape:
         return self._tapes.setdefault(symbol, Tape())
+
+
+def _ends_by(key: bytes, before_ms: int) -> bool:
+    """Whether the hour in the key ends at or before that time."""
+    name = keys.parsed(key)
+    return name is not None and name.hour_ms is not None and name.hour_ms + keys.HOUR_MS <= before_ms
 
 
 def _records_of(taken: Mapping[str, Taken]) -> dict[bytes, bytes]:

@@ -28,7 +28,7 @@ def unpack(packed: bytes, length: int) -> AnyIntArray:
         values = standalone.simple_decompress(packed)
     except (RuntimeError, TypeError) as error:
         raise CorruptRecord(f"column of {len(packed)} bytes cannot be decoded: {error}") from error
-    found = 0 if values is None else len(values)
+    found = 0 if values is None or values.dtype.kind not in "iu" else len(values)
     if values is None or found != length:
         raise CorruptRecord(f"column of {len(packed)} bytes holds {found} values, expected {length}")
     column: AnyIntArray = values

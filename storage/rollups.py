@@ -114,7 +114,7 @@ def decode_rollup(value: bytes) -> Rollup:
         if record["v"] != ROLLUP:
             raise NewerFormat(f"rollup version {record['v']}; this tapedeck reads {ROLLUP}")
         return _rollup(record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptRecord(f"rollup of {len(value)} bytes is not what the format says: {error}") from error
 
 
@@ -125,6 +125,12 @@ def _rollup(record: dict[str, Any]) -> Rollup:
         totals = PriceTotals(record["lo"], record["hi"], record["g"], int(record["pq"]), int(record["ppq"]))
         columns = [unpack(record[name], record["prices"]).astype(np.int64, copy=False) for name in _COLUMNS]
     price, buy, sell, buy_trades, sell_trades = columns
+    numbers = [record[name] for name in ("n", "valid", "i0", "i1", "t0", "t1", "pe", "qe")]
+    if (
+        not all(isinstance(number, int) for number in numbers)
+        or record["n"] > record["i1"] - record["i0"] + 1
+    ):
+        raise ValueError("its head holds no ids")
     return Rollup(
         rows=record["n"],
         valid=record["valid"],

@@ -117,7 +117,7 @@ class Tape:
     def now(self) -> Held:
         """What is held at this instant."""
         open_hours = {hour_ms: tuple(parts) for hour_ms, parts in self.open.items()}
-        sealed = {hour_ms: tuple(parts.values()) for hour_ms, parts in self.sealed.items()}
+        sealed = {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()}
         return Held(self.held.runs, sealed, open_hours)
 
     def copied(self) -> "Tape":

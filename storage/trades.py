@@ -18,6 +18,8 @@ AnyIntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 INT64_MAX = int(np.iinfo(np.int64).max)
+# The exchange's own precision: what is finer is refused when it is parsed.
+MOST_DECIMALS = 8
 # np.bincount adds in float64, which is exact for integers below this bound.
 FLOAT_EXACT = 2**53
 

@@ -14,7 +14,7 @@ from storage import keys
 from storage.blocks import Block, decode_block
 from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.errors import CorruptRecord, LedgerError
+from storage.errors import LEFT, CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
 from storage.ladder import PriceLadder
 from storage.rollups import Rollup
@@ -37,12 +37,12 @@ Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 class Held:
     """What a symbol's tape holds at one instant, the sealed rows themselves left on disk.
 
-    `sealed` has the rollups of an hour's blocks and `open` the rows of an hour that are in no block, both by
-    the hour's start in UTC milliseconds.
+    `sealed` has the rollups of an hour's blocks by part and `open` the rows of an hour that are in no block,
+    both by the hour's start in UTC milliseconds.
     """
 
     runs: tuple[Run, ...]
-    sealed: Mapping[int, Sequence[Rollup]]
+    sealed: Mapping[int, Mapping[int, Rollup]]
     open: Mapping[int, Sequence[TradeColumns]]
 
 
@@ -105,7 +105,7 @@ class LedgerView:
         parts: list[PriceHistogram] = []
         in_bins: list[int] = []
         for hour_ms in self._hours(start_ms, end_ms):
-            rollups = [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
+            rollups = [rollup.histogram for rollup in self._rollups(hour_ms)]
             whole = _is_whole(hour_ms, start_ms, end_ms)
             if whole and (not exact or all(part.bin_int is None for part in rollups)):
                 parts += rollups
@@ -119,7 +119,7 @@ class LedgerView:
     def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
         """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
         parts = [part for part in parts if len(part)]
-        rollups = [rollup.histogram for hour_ms in hours for rollup in self._held.sealed[hour_ms]]
+        rollups = [rollup.histogram for hour_ms in hours for rollup in self._rollups(hour_ms)]
         ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))])
         if ladder is None:
             decoded = (
@@ -153,17 +153,19 @@ class LedgerView:
         yield from (MinuteCandles.of(rows.within(start_ms, end_ms)) for rows in self._open_rows(hour_ms))
 
     def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
-        """Those of each part of a sealed hour; None unless every part has some that are of its rows."""
+        """Those of each part of a sealed hour; None unless every part has its own, and they can be read."""
         first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
-        rollups = self._held.sealed.get(hour_ms, ())
+        rollups = self._held.sealed.get(hour_ms, {})
         try:
-            kept = (
-                [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if rollups else []
-            )
+            kept = {
+                part: decode_candles(value, hour_ms)
+                for _, part, value in self._parts(first, stop)
+                if part in rollups
+            }
         except CorruptRecord:
             return None
-        counted = sorted(rollup.valid for rollup in rollups)
-        return kept if sorted(int(part.trades.sum()) for part in kept) == counted else None
+        counted = {part: int(candles.trades.sum()) for part, candles in kept.items()}
+        return list(kept.values()) if counted == {p: r.valid for p, r in rollups.items()} else None
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
@@ -217,8 +219,7 @@ class LedgerView:
     def sealed_hours(self, start_ms: int, end_ms: int) -> Iterator[tuple[int, Rollup]]:
         """The sealed hours that touch the window by their start, newest first, each part with its rollup."""
         for hour_ms in reversed(self._hours(start_ms, end_ms)):
-            parts = self._held.sealed.get(hour_ms, ())
-            for rollup in sorted(parts, key=lambda part: part.first_id, reverse=True):
+            for rollup in sorted(self._rollups(hour_ms), key=lambda part: part.first_id, reverse=True):
                 yield hour_ms, rollup
 
     def last_trade(self, start_ms: int, end_ms: int) -> TradeColumns:
@@ -239,7 +240,7 @@ class LedgerView:
         return sorted(hour for hour in self._held.sealed.keys() | self._held.open.keys() if hour in touching)
 
     def _newest_id(self, hour_ms: int) -> int:
-        sealed = [rollup.last_id for rollup in self._held.sealed.get(hour_ms, ())]
+        sealed = [rollup.last_id for rollup in self._rollups(hour_ms)]
         return max(sealed + [int(part.id.max()) for part in self._held.open.get(hour_ms, ())])
 
     def _whole(self, start_ms: int, end_ms: int) -> list[int]:
@@ -259,12 +260,12 @@ class LedgerView:
                 yield rows
 
     def _oldest_id(self, hour_ms: int) -> int:
-        sealed = [rollup.first_id for rollup in self._held.sealed.get(hour_ms, ())]
+        sealed = [rollup.first_id for rollup in self._rollups(hour_ms)]
         return min(sealed + [int(part.id.min()) for part in self._held.open.get(hour_ms, ())])
 
     def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
         for hour_ms in self._whole(start_ms, end_ms):
-            for rollup in self._held.sealed[hour_ms]:
+            for rollup in self._rollups(hour_ms):
                 first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
                 yield _Count(rollup.rows, rollup.valid, first, last)
         for rows in self._loose(start_ms, end_ms):
@@ -288,27 +289,50 @@ class LedgerView:
             self._decoded[part] = TradeColumns.concat(parts).by_id().within(*part)
         return self._decoded[part]
 
-    def _blocks(self, hours: Sequence[int], decode: Callable[[Block], T]) -> Iterator[T]:
-        """The blocks of sealed hours, ascending, as `decode` reads them."""
-        missing = {hour_ms: len(self._held.sealed[hour_ms]) for hour_ms in hours}
-        first, stop = keys.block(self._symbol, hours[0]), keys.block(self._symbol, hours[-1] + keys.HOUR_MS)
+    def _rollups(self, hour_ms: int) -> list[Rollup]:
+        return list(self._held.sealed.get(hour_ms, {}).values())
+
+    def _parts(self, first: bytes, stop: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Hour, part and value of the records of sealed hours."""
         for key, value in self._stored(first, stop):
-            _, hour_ms, _ = keys.sealed_hour(key.decode().removeprefix("blocks:"))
-            if hour_ms not in missing:
+            name = keys.parsed(key)
+            if name is not None and name.time_ms is not None:
+                yield name.time_ms, name.part, value
+
+    def _blocks(self, hours: Sequence[int], decode: Callable[[Block], T]) -> Iterator[T]:
+        """The blocks that the rollups of these hours, ascending, speak of, as `decode` reads them; a block
+        without a rollup does not count."""
+        rollups = {
+            (hour_ms, part): rollup
+            for hour_ms in hours
+            for part, rollup in self._held.sealed[hour_ms].items()
+        }
+        first, stop = keys.block(self._symbol, hours[0]), keys.block(self._symbol, hours[-1] + keys.HOUR_MS)
+        for hour_ms, part, value in self._parts(first, stop):
+            rollup = rollups.pop((hour_ms, part), None)
+            if rollup is None:
                 continue
-            missing[hour_ms] -= 1
             try:
-                decoded = decode(decode_block(value))
+                block = decode_block(value)
+                _check_same(block, rollup)
+                decoded = decode(block)
             except LedgerError as error:
-                raise type(error)(f"{key.decode()}: {error}; left in place") from error
+                name = keys.block(self._symbol, hour_ms, part).decode()
+                raise type(error)(f"{name}: {error}; {LEFT}") from error
             yield decoded
-        if gone := [hour_ms for hour_ms, blocks in missing.items() if blocks > 0]:
-            key = keys.block(self._symbol, gone[0])
-            raise CorruptRecord(f"{key.decode()}: a block is gone although its rollup stands")
+        for hour_ms, part in rollups:
+            name = keys.block(self._symbol, hour_ms, part).decode()
+            raise CorruptRecord(f"{name} is gone although its rollup stands; {LEFT}")
 
 
 def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
     return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+
+
+def _check_same(block: Block, rollup: Rollup) -> None:
+    """A block may hold more than its rollup: rows that came late, while they are being joined to it."""
+    if len(block) < rollup.rows or block.first_id > rollup.first_id or block.last_id < rollup.last_id:
+        raise CorruptRecord(f"block of {len(block)} trades beside a rollup of {rollup.rows}")
 
 
 def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:

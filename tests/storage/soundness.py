@@ -34,7 +34,7 @@ def assert_sound(path: Path) -> None:
     assert blocks.keys() == rollups.keys() == candles.keys()
     held = Counter[tuple[str, int]]()
     for name, value in blocks.items():
-        symbol, hour_ms, _ = keys.sealed_hour(name)
+        symbol, hour_ms = name.split(":")[0], int(name.split(":")[1])
         rows = decode_block(value).trades()
         rollup = decode_rollup(rollups[name])
         assert digest_of(rows) == rollup.digest

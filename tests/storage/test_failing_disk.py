@@ -12,9 +12,9 @@ import pytest
 
 from storage import database as database_module
 from storage import ledger as ledger_module
-from storage.database import RESERVE
 from storage.errors import LedgerError, StoreUnavailable
 from storage.ledger import TradeLedger
+from storage.ledger_files import RESERVE
 from storage.trades import TradeColumns
 from tests.disks import full, read_only, small_disk
 from tests.storage.soundness import assert_sound

@@ -1,5 +1,6 @@
 """The ledger on a real disk: what goes in comes out, once, whatever happens in between."""
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -344,18 +345,22 @@ def test_a_damaged_second_is_set_aside_and_its_ids_are_missing_until_they_are_fe
 
 
 def test_what_a_damaged_log_lost_is_missing_and_is_taken_in_again(path: Path) -> None:
-    """LevelDB drops damaged blocks of its log in silence; the ids tell."""
+    """What is sound of the log is kept, and what was damaged is named."""
     tape = run_of(1, 30_000, step_ms=2)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 30_000, 500):
             ledger.append("X", tape.take(slice(start, start + 500)))
             ledger.flush()
+        shutil.copytree(path, path.with_name("crashed"))
+    path = path.with_name("crashed")
     log = next(path.glob("*.log"))
     damaged = bytearray(log.read_bytes())
     for at in range(100_000, 100_008):
         damaged[at] ^= 0xFF
     log.write_bytes(damaged)
     with TradeLedger.open(path) as ledger:
+        assert [log.name in text for text in ledger.take_damage()] == [True]
+        assert (next(path.glob("damaged-*")) / log.name).read_bytes() == damaged
         held = ledger.trades("X", *WHOLE)
         assert 0 < len(held) < 30_000
         coverage = ledger.coverage("X", START_MS, START_MS + 60_000)
