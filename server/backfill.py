@@ -22,7 +22,8 @@ from storage.checkpoints import readable
 from storage.database import is_locked
 from storage.errors import StoreUnavailable, VenueMismatch
 from storage.held_ids import Run
-from storage.imports import Intake, OfferedIntake, OwnIntake
+from storage.imports import OfferedIntake
+from storage.intake import Intake, OwnIntake
 from storage.ledger import TradeLedger
 from storage.trades import Instrument
 
