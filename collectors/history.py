@@ -17,7 +17,7 @@ from collectors.binance import DAY_MS, Malformed, start_of
 from collectors.rest import PAGE, BinanceRest, RestAway
 from storage.difference import difference
 from storage.held_ids import HeldIds, Run, runs_of
-from storage.imports import MOST_OFFERED, Intake, Taken
+from storage.intake import MOST_AT_ONCE, Intake, Taken
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()
@@ -175,12 +175,12 @@ class History:
 
     async def _put(self, rows: TradeColumns) -> None:
         """Hand over rows, ids ascending, the newest first."""
-        for end in range(len(rows), 0, -MOST_OFFERED):
-            part = rows.take(slice(max(0, end - MOST_OFFERED), end))
+        for end in range(len(rows), 0, -MOST_AT_ONCE):
+            part = rows.take(slice(max(0, end - MOST_AT_ONCE), end))
             await asyncio.to_thread(self._intake.put, self._symbol, part)
             for run in runs_of(part):
                 self._held.add(run)
-            if len(rows) > MOST_OFFERED:
+            if len(rows) > MOST_AT_ONCE:
                 self._progress.put(len(rows) - end + len(part), len(rows))
 
     # REST

@@ -21,7 +21,8 @@ from server.tools.arguments import iso
 from storage.checkpoints import readable
 from storage.errors import StoreUnavailable, VenueMismatch
 from storage.held_ids import Run
-from storage.imports import Intake, OfferedIntake, OwnIntake
+from storage.imports import OfferedIntake
+from storage.intake import Intake, OwnIntake
 from storage.ledger import TradeLedger
 from storage.ledger_files import is_locked
 from storage.trades import Instrument

@@ -15,7 +15,8 @@ import structlog
 from server.tools.arguments import iso
 from storage.checkpoints import make_wanted
 from storage.errors import LedgerError
-from storage.imports import Taken, take_offered
+from storage.imports import take_offered
+from storage.intake import Taken
 from storage.ledger import TradeLedger
 from storage.retention import Expired
 

@@ -12,14 +12,14 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import ormsgpack
 
 from storage.blocks import decode_block, encode_block
-from storage.difference import difference
 from storage.errors import CorruptRecord, NewerFormat, RowsRefused, StoreUnavailable
+from storage.intake import MOST_AT_ONCE, Taken, settle, take_in
 from storage.ledger import TradeLedger
 from storage.ledger_files import IMPORTS, is_locked
 from storage.rollups import digest_of
@@ -28,8 +28,6 @@ from storage.trades import TradeColumns
 OFFER = ".rows"
 ANSWER = ".taken"
 VERSION = 1
-# Rows in an offer: some milliseconds under the ledger's lock.
-MOST_OFFERED = 20_000
 # Offers that wait for the owner, so that it always finds something.
 AHEAD = 16
 # The owner's turn ends after so long, offers or not; and it rests as long as it works, so that questions
@@ -39,72 +37,7 @@ POLL_S = 0.02
 OWNER_ANSWERS_S = 30.0
 # An owner that is silent for so long may have ended.
 OWNER_LOOKED_FOR_S = 3.0
-FLUSHED_ROWS = 200_000
 HOUR_MS = 3_600_000
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """What became of rows: ids that were `new`, ids `held` already, and those held with other content."""
-
-    new: int = 0
-    held: int = 0
-    conflicts: int = 0
-
-    def __add__(self, other: "Taken") -> "Taken":
-        return Taken(self.new + other.new, self.held + other.held, self.conflicts + other.conflicts)
-
-
-class Intake(Protocol):
-    """Where rows of the past go."""
-
-    def put(self, symbol: str, rows: TradeColumns) -> None:
-        """Hand over rows, ids ascending, at most `MOST_OFFERED`; raises `LedgerError`."""
-
-    def finish(self) -> Taken:
-        """Wait until all that was put is on disk and sealed; what became of it since the last time."""
-
-
-class OwnIntake:
-    """Into a ledger that this process has open."""
-
-    def __init__(self, ledger: TradeLedger, now_ms: int) -> None:
-        self._ledger = ledger
-        self._now_ms = now_ms
-        self._taken = Taken()
-
-    def put(self, symbol: str, rows: TradeColumns) -> None:
-        self._taken += take_in(self._ledger, symbol, rows)
-        if self._ledger.condition.unwritten > FLUSHED_ROWS:
-            self._ledger.flush()
-
-    def finish(self) -> Taken:
-        settle(self._ledger, self._now_ms)
-        taken, self._taken = self._taken, Taken()
-        return taken
-
-
-def take_in(ledger: TradeLedger, symbol: str, rows: TradeColumns) -> Taken:
-    """Append rows of the past; those whose ids are held are compared with what is held."""
-    added = ledger.append(symbol, rows, restoring=True)
-    if added.refused:
-        raise StoreUnavailable("too many rows await the disk; make room on it and try again")
-    conflicts = _conflicts(ledger, symbol, rows) if added.duplicates else 0
-    return Taken(added.new, added.duplicates, conflicts)
-
-
-def _conflicts(ledger: TradeLedger, symbol: str, rows: TradeColumns) -> int:
-    """How many of the rows, all of them held, are held with other content."""
-    held = ledger.trades(symbol, int(rows.time_ms.min()), int(rows.time_ms.max()) + 1)
-    return len(rows) - difference(rows.by_id(), held).same
-
-
-def settle(ledger: TradeLedger, now_ms: int) -> None:
-    """Seal what has come in and give its second-batches' space back."""
-    # An hour with a gap is sealed when a second look finds it unchanged.
-    ledger.seal(now_ms)
-    ledger.seal(now_ms)
-    ledger.compact_seconds()
 
 
 # -- the owner's side -------------------------------------------------------------------------------------
@@ -155,8 +88,8 @@ def _take(ledger: TradeLedger, offer: "_Offer", now_ms: int, kept_from_ms: int |
 
 def _check(rows: TradeColumns, digest: bytes, now_ms: int, kept_from_ms: int | None) -> None:
     """Raises `RowsRefused` for rows that no archive and no exchange could have."""
-    if len(rows) > MOST_OFFERED:
-        raise RowsRefused(f"{len(rows)} rows at once, at most {MOST_OFFERED}")
+    if len(rows) > MOST_AT_ONCE:
+        raise RowsRefused(f"{len(rows)} rows at once, at most {MOST_AT_ONCE}")
     if digest_of(rows) != digest:
         raise RowsRefused("the rows are not those that were offered: their digest differs")
     if int(rows.id[0]) < 0 or not bool(np.all(np.diff(rows.id) > 0)):

@@ -1,6 +1,9 @@
 """Dumps as bytes: whatever variant a tape is written in, the same columns come back."""
 
+import gzip
 from dataclasses import replace
+from decimal import Decimal
+from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -158,3 +161,21 @@ def test_the_rows_are_those_of_the_day_to_the_millisecond() -> None:
     read = parsed(csv_of(tape), end_ms=START_MS + 1000)
     assert read.trades.id.tolist() == [2, 3]
     assert len(read.malformed) == 2
+
+
+RECORDED = Path(__file__).parents[3] / "shared" / "data" / "binance-spot-2024-08-08"
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="no recordings on this machine")
+@pytest.mark.parametrize("symbol", ["BTCUSDT", "ETHUSDT"])
+def test_a_file_of_recorded_trades_is_read_as_a_plain_loop_reads_it(symbol: str) -> None:
+    content = gzip.decompress((RECORDED / f"derived-{symbol}-aggTrades.csv.gz").read_bytes())
+    chunks = [content[at : at + 10_007] for at in range(0, len(content), 10_007)]
+    slices = list(parse_dump(chunks, 0, 2**53))
+    plain = []
+    for line in content.decode().splitlines():
+        a, p, q, f, last, time, maker, _ = line.split(",")
+        price, quantity = (int(Decimal(text).scaleb(8)) for text in (p, q))
+        plain.append((int(a), int(time), price, quantity, int(f), int(last), maker == "True"))
+    assert rows_of(TradeColumns.concat([slice_.trades for slice_ in slices])) == plain
+    assert not any(slice_.malformed for slice_ in slices)

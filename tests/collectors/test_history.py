@@ -15,7 +15,7 @@ from collectors.exchange import Exchange, Habits
 from collectors.history import Day, History, OtherTape, days_between
 from collectors.rest import BinanceRest
 from storage.errors import StoreUnavailable
-from storage.imports import OwnIntake, Taken
+from storage.intake import OwnIntake, Taken
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.clock import wall_ms

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from storage import imports
 from storage.errors import RowsRefused, StoreUnavailable
-from storage.imports import MOST_OFFERED, OfferedIntake, OwnIntake, Taken, take_offered
+from storage.imports import OfferedIntake, take_offered
+from storage.intake import MOST_AT_ONCE, OwnIntake, Taken, take_in
 from storage.ledger import TradeLedger
 from storage.trades import Instrument, TradeColumns
 from tests.tapes import START_MS, rows_of, run_of
@@ -91,7 +91,7 @@ def test_rows_held_with_other_content_are_counted_and_stay_as_they_were(
         ("BTCUSDT", "binance spot", run_of(1, 5), "holds the tape of 'simulated'"),
         ("BTCUSDT", "simulated", run_of(1, 5, start_ms=START_MS - 3 * HOUR_MS), "TAPEDECK_RETENTION_HOURS"),
         ("BTCUSDT", "simulated", run_of(1, 5, start_ms=NOW_MS), "not of the past"),
-        ("BTCUSDT", "simulated", run_of(1, MOST_OFFERED + 1), "at most 20000"),
+        ("BTCUSDT", "simulated", run_of(1, MOST_AT_ONCE + 1), "at most 20000"),
         ("BTCUSDT", "simulated", replace(run_of(1, 5), price_int=-run_of(1, 5).price_int), "below 0"),
         ("BTCUSDT", "simulated", replace(run_of(1, 5), id=run_of(1, 5).id[::-1]), "do not ascend"),
     ],
@@ -152,7 +152,7 @@ def test_expired_ids_come_back_when_their_rows_do(tmp_path: Path) -> None:
         ledger.expire(int(tape.time_ms[50]))
         kept = held(ledger)
         assert int(kept.id[0]) == 51
-        assert imports.take_in(ledger, "BTCUSDT", tape.take(slice(20, 50))) == Taken(new=30)
+        assert take_in(ledger, "BTCUSDT", tape.take(slice(20, 50))) == Taken(new=30)
         assert rows_of(held(ledger)) == rows_of(tape)[20:]
     with TradeLedger.open(tmp_path / "l") as ledger:
         assert [(run.first_id, run.last_id) for run in ledger.runs("BTCUSDT")] == [(21, 100)]
