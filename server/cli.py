@@ -1,4 +1,4 @@
-"""The command line: `tapedeck serve`, `tapedeck demo`, `tapedeck exchange`.
+"""The command line: `tapedeck serve`, `tapedeck demo`, `tapedeck exchange`, `tapedeck verify`.
 
 Invariant: a wrong setting or a ledger that cannot be opened ends in one clear line and exit status 1.
 """
@@ -19,6 +19,7 @@ from typing import Any
 import uvicorn
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
+from server import verify_command
 from server.app import prepared_app, wall_clock_ms
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
@@ -65,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
+    verify = commands.add_parser("verify", help="look for damage in the ledger, or repair it")
+    _add_settings(verify, ["data_dir"])
+    verify.add_argument("--repair", action="store_true", help="take out what is damaged; its ids become gaps")
+    verify.set_defaults(
+        run=lambda given: verify_command.run(settings_from(given).data_dir, repair=given.repair)
+    )
     return parser
 
 
