@@ -17,7 +17,8 @@ from tests.tapes import START_MS, rows_of, run_of
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = START_MS - START_MS % HOUR_MS + HOUR_MS
-STEP_MS = 30_000
+OPEN_HOUR = FIRST_HOUR + 3 * HOUR_MS
+STEP_MS = 60_000
 Truth = Mapping[str, TradeColumns]
 
 WINDOWS = (
@@ -25,46 +26,45 @@ WINDOWS = (
     (FIRST_HOUR, FIRST_HOUR + HOUR_MS),
     (FIRST_HOUR + HOUR_MS, FIRST_HOUR + 3 * HOUR_MS),
     (FIRST_HOUR + 1_234_567, FIRST_HOUR + 2 * HOUR_MS + 777),
-    (FIRST_HOUR + 3 * HOUR_MS + 60_000, FIRST_HOUR + 4 * HOUR_MS),
+    (OPEN_HOUR + 60_000, OPEN_HOUR + HOUR_MS),
 )
 
 
 def truth() -> dict[str, TradeColumns]:
-    """Four hours of two symbols, one of them with a gap."""
-    x = run_of(1, 4 * 120, start_ms=FIRST_HOUR, step_ms=STEP_MS)
-    y = run_of(9_001, 4 * 60, start_ms=FIRST_HOUR, step_ms=2 * STEP_MS)
-    return {"XUSDT": x, "Y": y.take((y.id < 9_100) | (y.id >= 9_110))}
+    """Three hours and twelve minutes of two symbols, one of them with a gap."""
+    x = run_of(1, 3 * 60 + 12, start_ms=FIRST_HOUR, step_ms=STEP_MS)
+    y = run_of(9_001, 3 * 30 + 6, start_ms=FIRST_HOUR, step_ms=2 * STEP_MS)
+    return {"XUSDT": x, "Y": y.take((y.id < 9_050) | (y.id >= 9_053))}
 
 
 def build(path: Path, *, crashed: bool = False) -> None:
-    """Three hours sealed, in several tables, one row late; the fourth hour open. `crashed`: as a kill leaves
+    """Three hours sealed, a few rows late, the fourth hour open, several tables. `crashed`: as a kill leaves
     it, the last seconds in LevelDB's log."""
-    running = path.with_name(f"{path.name}-running") if crashed else path
-    with TradeLedger.open(running) as ledger:
+    stages = [path.with_name(f"{path.name}-{stage}") for stage in range(3)]
+    with TradeLedger.open(stages[0]) as ledger:
         ledger.claim("binance spot", ["wss://stream", "https://rest"])
         for symbol, rows in truth().items():
             ledger.keep_instrument(
                 Instrument(symbol, "binance spot", symbol[0], "USDT", Decimal("0.01"), Decimal("0.00001")), 1
             )
-            late = rows.id % 100 == 50
-            sealed = rows.time_ms < FIRST_HOUR + 3 * HOUR_MS
-            ledger.append(symbol, rows.take(sealed & ~late))
+            ledger.append(symbol, rows.take((rows.time_ms < OPEN_HOUR) & (rows.id % 50 != 20)))
             ledger.set_warmup(symbol, FIRST_HOUR)
         for _ in range(2):
-            ledger.seal(FIRST_HOUR + 3 * HOUR_MS + 60_000)
-            ledger.compact()
-        for symbol, rows in truth().items():
-            ledger.append(symbol, rows.take(rows.time_ms < FIRST_HOUR + 3 * HOUR_MS + HOUR_MS // 2))
-        ledger.flush()
-        ledger.compact_seconds()
-        for symbol, rows in truth().items():
-            for start in range(0, len(rows), 7):
-                ledger.append(symbol, rows.take(slice(start, start + 7)))
+            ledger.seal(OPEN_HOUR + 60_000)
+        ledger.compact()
+    for before, after, part in ((stages[0], stages[1], slice(0, -7)), (stages[1], stages[2], slice(0, None))):
+        with TradeLedger.open(before) as ledger:
+            for symbol, rows in truth().items():
+                ledger.append(symbol, rows.take(part))
                 ledger.flush()
-        if crashed:
-            shutil.copytree(running, path)
+            shutil.copytree(before, after)
     if crashed:
-        shutil.rmtree(running)
+        stages[2].rename(path)
+    else:
+        TradeLedger.open(stages[2]).close()
+        stages[2].rename(path)
+    for stage in stages:
+        shutil.rmtree(stage, ignore_errors=True)
 
 
 def records(path: Path) -> dict[bytes, bytes]:

@@ -43,8 +43,7 @@ def opened_is_right(path: Path, tapes: Truth) -> bool:
             assert ledger.symbols, "the ledger is emptied"
             assert list(differences(ledger, tapes)) == []
             return holds_all(ledger, tapes)
-    except LedgerError as error:
-        assert str(error)
+    except LedgerError:
         return False
 
 
