@@ -4,14 +4,17 @@ Invariant: without `--repair` nothing in the ledger changes. Results go to stand
 progress goes to standard error where that is a terminal.
 """
 
+import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
+from server.ledger_commands import data_dir_of, in_one_line
 from server.tools.arguments import iso
 from storage.checkpoints import readable
 from storage.errors import StoreLocked, StoreUnavailable
@@ -21,11 +24,21 @@ from storage.repair import repair_ledger
 from storage.verify import Checked, verify, verify_copy
 
 
-def run(path: Path, *, repair: bool) -> int:
-    """0 where nothing is damaged, or nothing is any more; 1 where something is. Raises `LedgerError`."""
+def add_command(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser], None]) -> None:
+    parser = commands.add_parser("verify", help="look for damage in the ledger, or repair it")
+    parser.add_argument("--repair", action="store_true", help="take out what is damaged; its ids become gaps")
+    add_data_dir(parser)
+    parser.set_defaults(run=in_one_line(_run))
+
+
+def _run(given: argparse.Namespace) -> int:
+    path = data_dir_of(given)
     _require_ledger(path)
-    if repair:
-        return _repair(path)
+    return _repair(path) if given.repair else _verify(path)
+
+
+def _verify(path: Path) -> int:
+    """0 where nothing is damaged; 1 where something is. Raises `LedgerError`."""
     if is_locked(path):
         with readable(path) as directory, _progress() as progress:
             found, checked = verify_copy(directory, progress)
@@ -42,6 +55,7 @@ def run(path: Path, *, repair: bool) -> int:
 
 
 def _repair(path: Path) -> int:
+    """0 where nothing is damaged any more."""
     if is_locked(path):
         raise StoreLocked(
             f"{path} is open in another process; stop the server before `tapedeck verify --repair`"

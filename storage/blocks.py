@@ -12,7 +12,7 @@ import ormsgpack
 
 from storage.errors import CorruptRecord, NewerFormat
 from storage.packing import pack, unpack
-from storage.trades import MOST_DECIMALS, BoolArray, IntArray, TradeColumns
+from storage.trades import MOST_DECIMALS, AnyIntArray, BoolArray, IntArray, Prints, TradeColumns
 
 # On disk: never reuse a number.
 BLOCK = 1
@@ -47,15 +47,15 @@ class Block:
     def _trades(self) -> TradeColumns:
         head = self.record
         ids = head["i0"] + np.arange(len(self)) + self._steps("di")
-        counts = self._column("c")
+        counts = self._wide("c")
         first_id = head["f0"] + np.cumsum(counts) - counts + self._steps("df")
         if int(ids[-1]) != head["i1"]:
             raise CorruptRecord(f"block ends with id {ids[-1]}, its head says {head['i1']}")
         return TradeColumns(
             id=ids,
-            time_ms=self._column("t") + head["t0"],
-            price_int=self._column("p"),
-            quantity_int=self._column("q"),
+            time_ms=self._wide("t") + head["t0"],
+            price_int=self._wide("p"),
+            quantity_int=self._wide("q"),
             first_id=first_id,
             last_id=first_id + counts - 1,
             buyer_is_maker=self._makers(),
@@ -63,7 +63,16 @@ class Block:
             quantity_exp=head["qe"],
         )
 
-    def _column(self, name: str) -> IntArray:
+    def prints(self) -> Prints:
+        """What was traded at which price; the other columns are not decoded. Raises `CorruptRecord`."""
+        head = self.record
+        return Prints(self._column("p"), self._column("q"), self._makers(), head["pe"], head["qe"]).valid()
+
+    def _wide(self, name: str) -> IntArray:
+        column: IntArray = self._column(name).astype(np.int64, copy=False)
+        return column
+
+    def _column(self, name: str) -> AnyIntArray:
         try:
             packed = self.record[name]
         except KeyError as error:
@@ -72,11 +81,11 @@ class Block:
 
     def _steps(self, name: str) -> IntArray | int:
         """The running sum of a column of exceptions; 0 where there are none."""
-        return np.cumsum(self._column(name)) if name in self.record else 0
+        return np.cumsum(self._wide(name)) if name in self.record else 0
 
     def _makers(self) -> BoolArray:
         bits = np.frombuffer(self.record["m"], np.uint8)
-        return np.unpackbits(bits, count=len(self)).astype(np.bool_)
+        return np.unpackbits(bits, count=len(self)).view(np.bool_)
 
 
 def encode_block(trades: TradeColumns) -> bytes:

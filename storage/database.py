@@ -7,6 +7,7 @@ Thread-safety: `reading` and what is read within it may be used from any thread,
 time.
 """
 
+import errno
 import os
 import shutil
 import threading
@@ -20,6 +21,7 @@ import plyvel
 from storage.errors import LEFT, CorruptRecord, StoreLocked, StoreUnavailable
 from storage.ledger_files import (
     CHECKPOINTS,
+    IMPORTS,
     NEW,
     PROBE,
     RESERVE,
@@ -48,8 +50,10 @@ OPTIONS = {
 
 RESERVE_BYTES = 64 << 20
 RESERVE_SHARE = 16
-# A broken handle is opened anew only once so much can be written: LevelDB's log buffer and a manifest.
-PROBE_BYTES = WRITE_BUFFER_BYTES // 4
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+# A broken handle is opened anew only once so much can be written: opening makes tables of the logs, and this
+# much more is for a manifest and the first batches.
+PROBE_BYTES = 1 << 20
 CHECKPOINT_ATTEMPTS = 20
 # What this process has open. LevelDB refuses a second opening too, but the files are looked at before that,
 # and the system forgets this process' lock when it is asked about it.
@@ -58,17 +62,24 @@ _HELD_LOCK = threading.Lock()
 
 
 class Snapshot:
-    """The records as of one instant."""
+    """The records as of one instant. Several may use it, each in a `with` of its own; the last ends it."""
 
     def __init__(self, snapshot: Any, database: "Database") -> None:
         self._snapshot = snapshot
         self._database = database
+        self._users = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
+        with self._lock:
+            self._users += 1
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._snapshot.close()
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._snapshot.close()
 
     def records(self, first: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The records with first <= key < stop, in key order.
@@ -85,7 +96,7 @@ class Snapshot:
                     yield key, value
         except plyvel.CorruptionError as error:
             raise CorruptRecord(f"at or after {_shown(first)}: checksum differs; {LEFT}") from error
-        except plyvel.Error as error:
+        except (plyvel.Error, RuntimeError) as error:
             raise StoreUnavailable(f"{_shown(first)} cannot be read: {error}") from error
         raise CorruptRecord(f"after {_shown(first)}: the ledger ends before its end sentinel; {LEFT}")
 
@@ -100,6 +111,7 @@ class Database:
         self._handle = handle
         self._broken = False
         self._closing = False
+        self._closed = False
         self._held_up = False
         self._readers = 0
         self._changed = threading.Condition()
@@ -118,16 +130,22 @@ class Database:
             empty = _is_empty(path, create=create)
             _make_private(path)
             damage = [] if empty else _mended(path, checksums=False)
-            handle = _open_handle(path, create=create and empty, damage=damage)
+            handle = _first_handle(path, create=create and empty, damage=damage)
             _HELD.add(path.resolve())
-        shutil.rmtree(path / CHECKPOINTS, ignore_errors=True)
+        for left_over in (CHECKPOINTS, IMPORTS):
+            shutil.rmtree(path / left_over, ignore_errors=True)
         return cls(handle, path, damage)
 
+    def end_reading(self) -> None:
+        """Refuse readers from now on, those under way at their next record."""
+        self._closing = True
+
     def close(self) -> None:
-        """Let go of the directory; readers are refused at their next record and waited for."""
+        """Let go of the directory; readers are refused and waited for, and nothing is written any more."""
+        self.end_reading()
         with self._changed:
-            self._closing = True
             self._changed.wait_for(lambda: self._readers == 0)
+        self._closed = True
         self._handle.close()
         with _HELD_LOCK:
             _HELD.discard(self.path.resolve())
@@ -192,8 +210,7 @@ class Database:
         After a failure the handle is opened anew before the next write, once the disk takes bytes again:
         LevelDB goes on refusing by itself.
         """
-        if self._broken:
-            self._mend()
+        self.mend()
         try:
             with self._handle.write_batch(sync=True) as batch:
                 for key in removed:
@@ -204,9 +221,13 @@ class Database:
             self._broken = True
             raise StoreUnavailable(f"{self.path} cannot be written: {error}") from error
 
-    def _mend(self) -> None:
-        """Open the handle anew, once there is room; readers finish first, and new ones wait."""
-        self._make_room()
+    def mend(self) -> None:
+        """Open a broken handle anew, once there is room; readers finish first, and new ones wait."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.path} is closed")
+        if not self._broken:
+            return
+        _make_room(self.path)
         with self._changed:
             self._held_up = True
             self._changed.wait_for(lambda: self._readers == 0)
@@ -219,41 +240,37 @@ class Database:
                 self._held_up = False
                 self._changed.notify_all()
 
-    def _make_room(self) -> None:
-        """Raises `StoreUnavailable` where the disk takes no bytes; a full one is given the reserve."""
-        try:
-            _probe(self.path)
-        except OSError as error:
-            reserve = self.path / RESERVE
-            if not reserve.exists():
-                raise StoreUnavailable(f"{self.path} cannot be written: {error.strerror}") from error
-            with suppress(OSError):
-                reserve.unlink()
-            self._make_room()
-
     def keep_reserve(self) -> bool:
-        """Set aside what a full disk is helped with, where there is room for it; whether it is there now."""
+        """Set aside what a full disk is helped with, as far as there is room; whether some is there now."""
         reserve = self.path / RESERVE
-        if reserve.exists():
-            return True
         try:
-            wanted = min(RESERVE_BYTES, shutil.disk_usage(self.path).free // RESERVE_SHARE)
-            with reserve.open("xb") as file:
-                os.posix_fallocate(file.fileno(), 0, wanted)
+            with reserve.open("ab") as file:
+                there = os.fstat(file.fileno()).st_size
+                wanted = min(RESERVE_BYTES, (shutil.disk_usage(self.path).free + there) // RESERVE_SHARE)
+                if there < wanted:
+                    os.posix_fallocate(file.fileno(), 0, wanted)
         except OSError:
-            with suppress(OSError):
-                reserve.unlink()
             return False
         return True
 
     def compact(self, first: bytes, stop: bytes) -> None:
-        """Give the space of what was deleted in the range back; LevelDB does not do so by itself."""
-        self._handle.compact_range(start=first, stop=stop)
+        """Give the space of what was deleted in the range back; LevelDB does not do so by itself.
+
+        A disk that refuses shows at the next write.
+        """
+        self.refuse_when_closing()
+        try:
+            self._handle.compact_range(start=first, stop=stop)
+        except (plyvel.Error, RuntimeError) as error:
+            raise StoreUnavailable(f"{self.path} cannot be compacted: {error}") from error
 
     def bytes_on_disk(self) -> int:
         """The size of LevelDB's files."""
-        names = (entry for entry in os.scandir(self.path) if is_leveldb(entry.name))
-        return sum(_size(entry) for entry in names)
+        try:
+            with os.scandir(self.path) as entries:
+                return sum(_size(entry) for entry in entries if is_leveldb(entry.name))
+        except OSError as error:
+            raise StoreUnavailable(f"{self.path} cannot be looked into: {error.strerror}") from error
 
     def checkpoint(self, name: str) -> Path:
         """A copy as of now in `checkpoints/NAME` that opens as a ledger of its own.
@@ -304,6 +321,17 @@ def _open_handle(path: Path, *, create: bool, damage: list[str] | None = None) -
         if damage is not None:
             damage += mended
         return _handle(path, create=create)
+
+
+def _first_handle(path: Path, *, create: bool, damage: list[str]) -> Any:
+    """The handle; a full disk is given the reserve first, since opening writes."""
+    try:
+        return _open_handle(path, create=create, damage=damage)
+    except StoreUnavailable:
+        if create:
+            raise
+        _make_room(path)
+        return _open_handle(path, create=create, damage=damage)
 
 
 def _refuse_locked(path: Path) -> None:
@@ -371,12 +399,32 @@ def _make_private(path: Path) -> None:
                 file.chmod(0o600)
 
 
+def _make_room(path: Path) -> None:
+    """Raises `StoreUnavailable` where the disk takes no bytes; a full one is given the reserve."""
+    try:
+        _probe(path)
+    except OSError as error:
+        if error.errno not in DISK_FULL or not _given_up(path / RESERVE):
+            raise StoreUnavailable(f"{path} cannot be written: {error.strerror}") from error
+        _make_room(path)
+
+
+def _given_up(reserve: Path) -> bool:
+    try:
+        reserve.unlink()
+    except OSError:
+        return False
+    return True
+
+
 def _probe(path: Path) -> None:
-    """Raises `OSError` where the disk does not take some bytes durably."""
+    """Raises `OSError` where the disk does not take durably what opening the database writes."""
     probe = path / PROBE
+    with os.scandir(path) as entries:
+        logs = sum(_size(entry) for entry in entries if entry.name.endswith(".log"))
     try:
         with probe.open("wb") as file:
-            file.write(bytes(PROBE_BYTES))
+            file.write(bytes(logs + PROBE_BYTES))
             file.flush()
             os.fsync(file.fileno())
     finally:

@@ -21,11 +21,12 @@ from storage.leveldb_tables import FOOTER, check_footer, check_index, damaged_bl
 RESERVE = "RESERVE"
 PROBE = "PROBE"
 CHECKPOINTS = "checkpoints"
+IMPORTS = "imports"
 # There from before a new database's first file until its first records are on disk.
 NEW = "NEW"
 DAMAGED = "damaged-"
 # Ours in LevelDB's directory, or of no consequence: a directory with nothing else is empty.
-NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost", "lost+found", RESERVE, PROBE, CHECKPOINTS, NEW}
+NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost", "lost+found", RESERVE, PROBE, CHECKPOINTS, IMPORTS, NEW}
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,7 @@ def environment_for(urls: dict[str, Any], data_dir: Path, **settings: object) ->
     chosen = {
         "STREAM_URLS": urls["stream_url"],
         "REST_URL": urls["rest_url"],
+        "ARCHIVE_URL": urls["archive_url"],
         "SYMBOLS": "BTCUSDT",
         "DATA_DIR": str(data_dir),
         "PORT": "0",

@@ -1,7 +1,8 @@
 """A Binance on loopback, for tests, the demo and development: the same wire format, limits and endings."""
 
+from collectors.exchange.archive import Habits
 from collectors.exchange.market import GeneratedMarket, Market
 from collectors.exchange.recording import Recording
 from collectors.exchange.server import Exchange, Limits
 
-__all__ = ["Exchange", "GeneratedMarket", "Limits", "Market", "Recording"]
+__all__ = ["Exchange", "GeneratedMarket", "Habits", "Limits", "Market", "Recording"]

@@ -1,4 +1,4 @@
-"""The stand-in on one loopback port: plain GETs are REST, upgrades are websocket links.
+"""The stand-in on one loopback port: plain GETs are REST or dumps, upgrades are websocket links.
 
 Invariant: a link that reads slowly, or not at all, is dropped; it never delays another.
 """
@@ -26,6 +26,7 @@ from websockets.http11 import Request, Response
 from websockets.protocol import State
 
 from collectors.binance import DEFAULT_WEIGHT_LIMIT, stream_name
+from collectors.exchange.archive import Habits, StandInArchive, is_archive_address
 from collectors.exchange.market import Market
 from collectors.exchange.rest import Reply, Tape, WeightMeter, respond
 from collectors.exchange.streams import (
@@ -43,6 +44,8 @@ Clock = Callable[[], int]
 HOUR_MS = 3_600_000
 # A clock that jumps is followed in steps of this, so that sockets can drain between them.
 LONGEST_SLICE_MS = 1000
+# How long a daily dump may take to be made and sent.
+DUMP_S = 120.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,8 @@ class Exchange:
     """`async with Exchange(market, clock=...)`: serves until the block ends.
 
     `clock` gives the exchange's time, UTC ms; trades are printed when it passes them. History reaches
-    `history_hours` back from the moment the exchange opens. `rest_down` makes REST reset every connection.
+    `history_hours` back from the moment the exchange opens. `rest_down` makes REST reset every connection;
+    `archive_habits` says how the daily dumps look, which go back to the market's beginning.
     """
 
     def __init__(
@@ -130,6 +134,8 @@ class Exchange:
         self.market = market
         self.limits = limits or Limits()
         self.rest_down = False
+        self.archive_habits = Habits()
+        self._archive = StandInArchive(market)
         self.weights = WeightMeter(self.limits.weight_per_minute)
         self._clock, self._host, self._port = clock, host, port
         self._history_ms = round(history_hours * HOUR_MS)
@@ -191,6 +197,7 @@ class Exchange:
             ),
             create_connection=Link,
             compression=None,
+            open_timeout=DUMP_S,
             ping_interval=None,  # its payload is four random bytes; the exchange sends the time
             close_timeout=self.limits.close_timeout_s,
             write_limit=self.limits.send_buffer_bytes,
@@ -206,6 +213,11 @@ class Exchange:
             reset(link.transport)
             await link.wait_closed()
             return _response(Reply(503, b""), self._clock())
+        if is_archive_address(request.path):
+            link.close_timeout = DUMP_S  # a large body is on its way for longer than a goodbye
+            now_ms, habits = self._clock(), self.archive_habits
+            found = await asyncio.to_thread(self._archive.respond, request.path, now_ms, habits)
+            return _response(found, now_ms)
         tape = Tape(self.market, self._floor_ms, self._clock())
         reply = respond(tape, self.weights, request.method, request.path, request.headers)
         return _response(reply, tape.now_ms)
