@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
-from server import export_command, ledger_commands
+from server import export_command, ledger_commands, verify_command
 from server.app import prepared_app, wall_clock_ms
 from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
-    for family in (ledger_commands.add_commands, export_command.add_command):
+    for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
     add_archive_commands(commands, _add_settings, settings_from, wall_clock_ms)
     return parser

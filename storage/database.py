@@ -95,10 +95,10 @@ class Snapshot:
                     self._database.refuse_when_closing()
                     yield key, value
         except plyvel.CorruptionError as error:
-            raise CorruptRecord(f"at or after {first.decode()}: checksum differs; {LEFT}") from error
+            raise CorruptRecord(f"at or after {_shown(first)}: checksum differs; {LEFT}") from error
         except (plyvel.Error, RuntimeError) as error:
-            raise StoreUnavailable(f"{first.decode()} cannot be read: {error}") from error
-        raise CorruptRecord(f"after {first.decode()}: the ledger ends before its end sentinel; {LEFT}")
+            raise StoreUnavailable(f"{_shown(first)} cannot be read: {error}") from error
+        raise CorruptRecord(f"after {_shown(first)}: the ledger ends before its end sentinel; {LEFT}")
 
 
 class Database:
@@ -197,7 +197,7 @@ class Database:
         try:
             value: bytes | None = self._handle.get(key, verify_checksums=True)
         except plyvel.CorruptionError as error:
-            raise CorruptRecord(f"{key.decode()}: checksum differs; {LEFT}") from error
+            raise CorruptRecord(f"{_shown(key)}: checksum differs; {LEFT}") from error
         except (plyvel.Error, RuntimeError) as error:
             raise StoreUnavailable(f"{self.path} cannot be read: {error}") from error
         return value
@@ -448,3 +448,7 @@ def _size(entry: os.DirEntry[str]) -> int:
         return entry.stat().st_size
     except FileNotFoundError:  # compacted away meanwhile
         return 0
+
+
+def _shown(key: bytes) -> str:
+    return key.decode(errors="backslashreplace")

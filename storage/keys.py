@@ -73,11 +73,11 @@ class Name(NamedTuple):
         return None if self.time_ms is None else hour_of(self.time_ms)
 
 
-_SYMBOL = rb"([^:\x00-\x20\x7f-\xff]+)"
+_SYMBOL = r"([^:\x00-\x20\x7f-\xff]+)"
 _FORMS = (
-    (re.compile(rb"(trades):" + _SYMBOL + rb":(\d{13})"), SECOND_MS),
-    (re.compile(rb"(blocks|rollup|candles):" + _SYMBOL + rb":(\d{13})(?::([1-9]\d{0,5}))?"), HOUR_MS),
-    (re.compile(rb"(state|meta):" + _SYMBOL), 1),
+    (re.compile(rf"(trades):{_SYMBOL}:(\d{{13}})".encode()), SECOND_MS),
+    (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
+    (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
 
 

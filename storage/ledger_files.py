@@ -14,15 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from storage.errors import LEFT, CorruptRecord, StoreLocked, StoreUnavailable
-from storage.leveldb_format import (
-    FOOTER,
-    Manifest,
-    check_footer,
-    damaged_blocks,
-    framed,
-    manifest_of,
-    read_log,
-)
+from storage.leveldb_format import Manifest, framed, manifest_of, read_log
+from storage.leveldb_tables import FOOTER, check_footer, check_index, damaged_blocks, sound_blocks, table_of
 
 # Given up when the disk is full: LevelDB needs room even to delete, and recording goes on in it for days.
 RESERVE = "RESERVE"
@@ -100,7 +93,7 @@ def examined(path: Path, *, tables: bool = False) -> Iterator[FileDamage]:
         yield from (FileDamage(log.name, what, log=True) for what in read_log(log.read_bytes()).damage)
     if tables:
         named = {damage.file for damage in structure}
-        for table in sorted([*path.glob("*.ldb"), *path.glob("*.sst")]):
+        for table in _tables(path):
             if table.name not in named:
                 yield from _table_damage(table)
 
@@ -167,6 +160,10 @@ def _table_damage(table: Path) -> Iterator[FileDamage]:
         yield FileDamage(table.name, str(error))
 
 
+def _tables(path: Path) -> list[Path]:
+    return sorted([*path.glob("*.ldb"), *path.glob("*.sst")])
+
+
 def _logs(path: Path) -> list[Path]:
     """The logs that LevelDB reads at open, oldest first."""
     try:
@@ -185,14 +182,30 @@ def damaged_logs(path: Path, *, checksums: bool = True) -> list[Path]:
 def mend_logs(logs: Sequence[Path]) -> None:
     """Leave what is sound of these logs."""
     for log in logs:
-        sound = framed(read_log(log.read_bytes()).records)
-        making = log.with_suffix(".partial")
-        with making.open("wb") as file:
-            file.write(sound)
-            file.flush()
-            os.fsync(file.fileno())
-        making.replace(log)
-        sync_directory(log.parent)
+        _replace(log, framed(read_log(log.read_bytes()).records))
+
+
+def mend_tables(path: Path) -> None:
+    """Give tables whose end is damaged a new one, behind their sound blocks: without it LevelDB would give
+    them up whole."""
+    for table in _tables(path):
+        contents = table.read_bytes()
+        try:
+            check_index(contents)
+        except CorruptRecord:
+            blocks = list(sound_blocks(contents))
+            if blocks:
+                _replace(table, table_of(blocks))
+
+
+def _replace(file: Path, contents: bytes) -> None:
+    making = file.with_suffix(".partial")
+    with making.open("wb") as written:
+        written.write(contents)
+        written.flush()
+        os.fsync(written.fileno())
+    making.replace(file)
+    sync_directory(file.parent)
 
 
 def set_aside(path: Path, files: Sequence[Path]) -> Path:

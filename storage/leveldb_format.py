@@ -1,8 +1,9 @@
-"""What LevelDB's own files say, read without LevelDB: its log, its manifest, the blocks of a table.
+"""What LevelDB's log and manifest say, read without LevelDB.
 
 Invariant: bytes in, facts out; nothing raises but `CorruptRecord`. LevelDB does not tell a log that was
 damaged near its end from one that a crash cut off, nor a ledger whose log is gone from an empty one; here
-they are told apart. Source: doc/log_format.md and doc/table_format.md of LevelDB, db/version_edit.cc.
+they are told apart. Source: LevelDB's doc/log_format.md and
+db/version_edit.cc.
 """
 
 import struct
@@ -14,10 +15,6 @@ from storage.errors import CorruptRecord
 LOG_BLOCK = 32 * 1024
 HEADER = struct.Struct("<IHB")  # masked CRC-32C, length, kind
 FULL, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-
-FOOTER = 48
-MAGIC = 0xDB4775248B80FB57
-TRAILER = struct.Struct("<BI")  # behind each block: compression, masked CRC-32C
 SEQUENCE = 8  # bytes behind each key: sequence number and kind
 
 COMPARATOR, LOG_NUMBER, NEXT_FILE, LAST_SEQUENCE, COMPACT_POINTER, DELETED, NEW_FILE = 1, 2, 3, 4, 5, 6, 7
@@ -178,13 +175,13 @@ def manifest_of(records: Iterable[bytes]) -> Manifest:
     manifest = Manifest()
     for record in records:
         try:
-            _apply(manifest, _Bytes(record))
+            _apply(manifest, Cursor(record))
         except IndexError as error:
             raise CorruptRecord("manifest holds a change that ends early") from error
     return manifest
 
 
-class _Bytes:
+class Cursor:
     """A cursor over bytes; `IndexError` at their end."""
 
     def __init__(self, contents: bytes, at: int = 0) -> None:
@@ -215,7 +212,7 @@ class _Bytes:
         return self.take(self.varint())
 
 
-def _apply(manifest: Manifest, change: _Bytes) -> None:
+def _apply(manifest: Manifest, change: Cursor) -> None:
     while change:
         tag = change.varint()
         if tag == COMPARATOR:
@@ -238,76 +235,3 @@ def _apply(manifest: Manifest, change: _Bytes) -> None:
             )
         else:
             raise CorruptRecord(f"manifest holds a change of unknown kind {tag}")
-
-
-# A table
-
-
-@dataclass(frozen=True, slots=True)
-class DamagedBlock:
-    """A block of a table whose checksum differs, and the keys that can be made out in it."""
-
-    at: int
-    size: int
-    keys: list[bytes]
-
-
-def check_footer(footer: bytes, size: int) -> None:
-    """LevelDB believes a footer, which has no checksum, about how much memory to take. Raises
-    `CorruptRecord`."""
-    if len(footer) < FOOTER or struct.unpack_from("<Q", footer, FOOTER - 8)[0] != MAGIC:
-        raise CorruptRecord("does not end as a table does")
-    try:
-        index_at, index_size = _index_handle(footer)
-    except IndexError as error:
-        raise CorruptRecord("has a damaged footer") from error
-    if index_at + index_size + TRAILER.size + FOOTER != size:
-        raise CorruptRecord("has a damaged footer")
-
-
-def _index_handle(footer: bytes) -> tuple[int, int]:
-    cursor = _Bytes(footer)
-    metaindex_at, metaindex_size = cursor.varint(), cursor.varint()
-    index_at = cursor.varint()
-    if metaindex_at + metaindex_size + TRAILER.size != index_at:
-        raise IndexError("no place for the index")
-    return index_at, cursor.varint()
-
-
-def damaged_blocks(table: bytes) -> list[DamagedBlock]:
-    """The blocks of a table whose checksum differs. Raises `CorruptRecord` where it has no sound index."""
-    check_footer(table[-FOOTER:], len(table))
-    index_at, index_size = _index_handle(table[-FOOTER:])
-    if not _is_sound(table, index_at, index_size):
-        raise CorruptRecord("has a damaged index")
-    damaged = []
-    for _, handle in _entries(table[index_at : index_at + index_size]):
-        cursor = _Bytes(handle)
-        at, size = cursor.varint(), cursor.varint()
-        if not _is_sound(table, at, size):
-            keys = [key[:-SEQUENCE] for key, _ in _entries(table[at : at + size])]
-            damaged.append(DamagedBlock(at, size, keys))
-    return damaged
-
-
-def _is_sound(table: bytes, at: int, size: int) -> bool:
-    if at + size + TRAILER.size > len(table):
-        return False
-    _, crc = TRAILER.unpack_from(table, at + size)
-    return masked_crc(table[at : at + size + 1]) == int(crc)
-
-
-def _entries(block: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Keys and values of an uncompressed block, as far as they can be made out."""
-    restarts = struct.unpack("<I", block[-4:])[0] if len(block) >= 4 else 0
-    cursor, end = _Bytes(block), len(block) - 4 - 4 * restarts
-    key = b""
-    while cursor.at < end:
-        try:
-            shared, own, length = cursor.varint(), cursor.varint(), cursor.varint()
-            if shared > len(key):
-                return
-            key = key[:shared] + cursor.take(own)
-            yield key, cursor.take(length)
-        except IndexError:
-            return
