@@ -24,8 +24,8 @@ from storage.repair import repair_ledger
 from storage.verify import Checked, verify, verify_copy
 
 ENDS = (
-    "note ids lost between trades that are held are open gaps, which the server fetches again; behind the newest "
-    "trade it goes on by id; what was lost before the oldest one is covered no more"
+    "note ids lost between trades that are held are open gaps, which the server fetches again; behind the "
+    "newest trade it goes on by id; what was lost before the oldest one is covered no more"
 )
 
 
