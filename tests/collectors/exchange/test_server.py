@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -47,6 +47,12 @@ async def ended(link: ClientConnection) -> ConnectionClosed:
                 await link.recv()
             except ConnectionClosed as closed:
                 return closed
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110  what is waited for is the exchange's state
+            await asyncio.sleep(0.005)
 
 
 def assert_same(texts: Sequence[str | bytes], truth: TradeColumns, symbol: str = "BTCUSDT") -> None:
@@ -160,49 +166,61 @@ class DeafConnection(ClientConnection):
 _PONG = Frame(Opcode.PONG, b"").serialize(mask=False)[:1]
 
 
+class PingCounter(ClientConnection):
+    """Keeps the payloads of pings in a queue; they are answered as ever."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pings: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def process_event(self, event: Any) -> None:
+        if isinstance(event, Frame) and event.opcode is Opcode.PING:
+            self.pings.put_nowait(bytes(event.data))
+        super().process_event(event)
+
+
 async def test_the_exchange_pings_with_its_time_and_a_pong_keeps_the_link(
-    market: GeneratedMarket, clock: Clock
+    exchange: Exchange, clock: Clock
 ) -> None:
-    pings: list[bytes] = []
-
-    class Listening(ClientConnection):
-        def process_event(self, event: Any) -> None:
-            if isinstance(event, Frame) and event.opcode is Opcode.PING:
-                pings.append(bytes(event.data))
-                if len(pings) == 40:  # well over the time to answer one
-                    enough.set()
-            super().process_event(event)
-
-    enough = asyncio.Event()
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(
-            stack, market, clock, ping_interval_s=0.02, pong_timeout_s=0.5, messages_per_s=1000
-        )
-        link = await stack.enter_async_context(connect(exchange, "/ws", create_connection=Listening))
-        async with asyncio.timeout(DEADLINE_S):
-            await enough.wait()
+    async with connect(exchange, "/ws", create_connection=PingCounter) as link:
+        assert isinstance(link, PingCounter)
+        payloads = []
+        for _ in range(8):  # well over the time to answer one
+            clock.advance(20_000)
+            async with asyncio.timeout(DEADLINE_S):
+                payloads.append(await link.pings.get())
+            assert payloads[-1] == str(clock()).encode()
         assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == []
-    assert pings[0] == str(clock()).encode()
-    assert all(len(payload) == 13 and payload.isdigit() for payload in pings)
+        assert exchange.report().links[0].pongs == 8
+    assert all(len(payload) == 13 and payload.isdigit() for payload in payloads)
+    assert exchange.report().punishments == []
 
 
-async def test_a_link_that_answers_no_ping_is_closed(market: GeneratedMarket, clock: Clock) -> None:
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(stack, market, clock, ping_interval_s=0.02, pong_timeout_s=0.1)
-        link = await stack.enter_async_context(connect(exchange, "/ws", create_connection=DeafConnection))
-        closed = await ended(link)
-        assert closed.rcvd is not None
-        assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "Pong timeout")
+async def test_a_link_that_answers_no_ping_for_a_minute_is_closed(exchange: Exchange, clock: Clock) -> None:
+    async with connect(exchange, "/ws", create_connection=DeafConnection) as link:
+        closed = await starved(exchange, clock, link)
+    assert closed.rcvd is not None
+    assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "Pong timeout")
+    assert [(p.breach, p.provoked) for p in exchange.report().punishments] == [("pong timeout", False)]
 
 
-async def test_a_pong_with_another_payload_does_not_count(market: GeneratedMarket, clock: Clock) -> None:
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(stack, market, clock, ping_interval_s=0.02, pong_timeout_s=0.1)
-        link = await stack.enter_async_context(connect(exchange, "/ws", create_connection=DeafConnection))
+async def test_a_pong_with_another_payload_does_not_count(exchange: Exchange, clock: Clock) -> None:
+    async with connect(exchange, "/ws", create_connection=DeafConnection) as link:
         link.transport.write(Frame(Opcode.PONG, b"1234567890123").serialize(mask=True))
-        closed = await ended(link)
-        assert closed.rcvd is not None
-        assert closed.rcvd.reason == "Pong timeout"
+        closed = await starved(exchange, clock, link)
+    assert closed.rcvd is not None
+    assert closed.rcvd.reason == "Pong timeout"
+    assert exchange.report().links[0].unsolicited_pongs == 1
+
+
+async def starved(exchange: Exchange, clock: Clock, link: ClientConnection) -> ConnectionClosed:
+    """The link's end after its first ping has gone unanswered for a minute."""
+    clock.advance(20_000)
+    await until(lambda: exchange.report().links[0].pings == 1)
+    clock.advance(59_999)
+    assert await asked(link, "LIST_SUBSCRIPTIONS")
+    clock.advance(1)
+    return await ended(link)
 
 
 @pytest.mark.parametrize("kind", ["text", "ping", "pong"])
@@ -224,13 +242,12 @@ async def test_more_than_five_messages_a_second_are_too_many(exchange: Exchange,
         assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "Too many requests")
 
 
-async def test_a_link_lives_no_longer_than_its_day(market: GeneratedMarket, clock: Clock) -> None:
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(stack, market, clock, link_lifetime_s=0.05)
-        link = await stack.enter_async_context(connect(exchange, "/ws"))
+async def test_a_link_lives_no_longer_than_its_day(exchange: Exchange, clock: Clock) -> None:
+    async with connect(exchange, "/ws") as link:
+        clock.advance(86_400_000)
         closed = await ended(link)
         assert closed.rcvd is not None
-        assert closed.rcvd.code == 1001
+        assert (closed.rcvd.code, closed.rcvd.reason) == (1001, "going away")
 
 
 async def test_too_many_connects_are_refused(market: GeneratedMarket, clock: Clock) -> None:
