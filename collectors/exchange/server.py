@@ -102,7 +102,7 @@ class Exchange:
         return f"ws://{_host_in_url(self._host)}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._printed_ms = self._clock()
+        self._printed_ms = self._turned_ms = self._clock()
         self._desk.floor_ms = self._printed_ms - self._history_ms
         self._closing = asyncio.Event()
         for fault in self._faults:
@@ -133,6 +133,12 @@ class Exchange:
         for link in links:
             link.finish(Ending("reset") if code is None else Ending("close", code, reason))
         await asyncio.gather(*(link.wait_closed() for link in links))
+
+    async def caught_up(self) -> None:
+        """Until all has been done that was due by now."""
+        now_ms = self._clock()
+        while self._turned_ms < now_ms:  # noqa: ASYNC110  what is waited for is a time
+            await asyncio.sleep(self._poll_s)
 
     # -- the script and the judge
 
@@ -304,6 +310,7 @@ class Exchange:
         self._follow(now_ms)
         for link in self._open_links():
             link.turn(now_ms)
+        self._turned_ms = now_ms
 
     def _follow(self, now_ms: int) -> None:
         """Links behave, and end, as the script has it at the moment."""

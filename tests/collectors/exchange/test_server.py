@@ -2,63 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from collectors.binance import parse_agg_trades, parse_messages
+from collectors.binance import parse_agg_trades
 from collectors.exchange import Exchange, GeneratedMarket, Limits
-from storage.trades import TradeColumns
 
 from .conftest import Clock
+from .sockets import DEADLINE_S, asked, assert_same, connect, ended, received, until
 
 pytestmark = pytest.mark.anyio
-DEADLINE_S = 10.0
-
-
-def connect(exchange: Exchange, target: str, **options: Any) -> connect_websocket:
-    # Unread frames must not pause reading, or the closing handshake waits behind them.
-    options = {"proxy": None, "ping_interval": None, "max_queue": None} | options
-    return connect_websocket(exchange.stream_url + target, **options)
-
-
-async def received(link: ClientConnection, count: int) -> list[str | bytes]:
-    async with asyncio.timeout(DEADLINE_S):
-        return [await link.recv() for _ in range(count)]
-
-
-async def asked(link: ClientConnection, method: str, *params: Any) -> Any:
-    await link.send(json.dumps({"method": method, "params": params, "id": 1}))
-    return json.loads((await received(link, 1))[0])
-
-
-async def ended(link: ClientConnection) -> ConnectionClosed:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                await link.recv()
-            except ConnectionClosed as closed:
-                return closed
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(DEADLINE_S):
-        while not condition():  # noqa: ASYNC110  what is waited for is the exchange's state
-            await asyncio.sleep(0.005)
-
-
-def assert_same(texts: Sequence[str | bytes], truth: TradeColumns, symbol: str = "BTCUSDT") -> None:
-    got, want = parse_messages(texts).trades[symbol], truth.at_exponents(8, 8)
-    for name in ("id", "time_ms", "price_int", "quantity_int", "first_id", "last_id", "buyer_is_maker"):
-        np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
 
 
 # -- the tape
