@@ -46,6 +46,8 @@ Clock = Callable[[], int]
 HOUR_MS = 3_600_000
 # A clock that jumps is followed in steps of this, so that sockets can drain between them.
 LONGEST_SLICE_MS = 1000
+# One that runs away is followed in no more steps than can be taken.
+MOST_SLICES = 64
 
 
 class Exchange:
@@ -301,8 +303,9 @@ class Exchange:
     async def _print_until(self, now_ms: int) -> None:
         while self._printed_ms < now_ms:
             at_ms = self._printed_ms + 1
+            step_ms = max(LONGEST_SLICE_MS, (now_ms - self._printed_ms) // MOST_SLICES)
             edge_ms = min(self.script.next_edge(at_ms), self._endings.next_ms() + 1) - 1
-            until_ms = int(min(now_ms, self._printed_ms + LONGEST_SLICE_MS, max(edge_ms, at_ms)))
+            until_ms = int(min(now_ms, self._printed_ms + step_ms, max(edge_ms, at_ms)))
             self._follow(at_ms)
             self._print_slice(self._printed_ms, until_ms)
             self._printed_ms = until_ms

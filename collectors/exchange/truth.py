@@ -129,4 +129,5 @@ def _invalidated(rows: TradeColumns, which: BoolArray) -> TradeColumns:
         quantity_int=np.where(which, 0, rows.quantity_int),
         first_id=np.where(which, -1, rows.first_id),
         last_id=np.where(which, -1, rows.last_id),
+        buyer_is_maker=rows.buyer_is_maker & ~which,
     )
