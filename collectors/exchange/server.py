@@ -5,9 +5,8 @@ or not at all, is dropped and never delays another. A trade's way: truth, faults
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from email.utils import formatdate
 from http import HTTPStatus
 from types import TracebackType
@@ -20,22 +19,20 @@ from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
-from collectors.binance import stream_name
 from collectors.exchange.desk import Desk
-from collectors.exchange.distort import Way, distorted
+from collectors.exchange.distort import Way
 from collectors.exchange.door import Door
-from collectors.exchange.endings import Endings, Open
 from collectors.exchange.events import Ending
-from collectors.exchange.faults import AnyFault, End, EventFault
+from collectors.exchange.faults import AnyFault
 from collectors.exchange.limits import Limits
 from collectors.exchange.link import Link, reset
-from collectors.exchange.manner import manner
 from collectors.exchange.market import Market
 from collectors.exchange.oracle import Difference, difference, ledger
+from collectors.exchange.press import Press
 from collectors.exchange.replies import Reply
 from collectors.exchange.report import Breach, LinkReport, Punishment, Report
 from collectors.exchange.script import FaultScript
-from collectors.exchange.streams import Slice, StreamRefused, is_stream_address, opened
+from collectors.exchange.streams import StreamRefused, is_stream_address, opened
 from collectors.exchange.truth import Truth, declare
 from collectors.exchange.weights import WeightMeter
 from storage.trades import TradeColumns
@@ -44,10 +41,6 @@ log = structlog.get_logger()
 
 Clock = Callable[[], int]
 HOUR_MS = 3_600_000
-# A clock that jumps is followed in steps of this, so that sockets can drain between them.
-LONGEST_SLICE_MS = 1000
-# One that runs away is followed in no more steps than can be taken.
-MOST_SLICES = 64
 
 
 class Exchange:
@@ -82,9 +75,11 @@ class Exchange:
         self._reports: list[LinkReport] = []
         self._punishments: list[Punishment] = []
         self._door = Door(self.limits, self.script, self._punish)
-        self._endings = Endings(self.script)
         self._desk = Desk(
             self.market, self.script, self.limits, clock=clock, sleep=self._sleep, punish=self._punish
+        )
+        self._press = Press(
+            self.market, self.script, self.limits, links=self._open_links, skew_ms=self._desk.skew_ms
         )
 
     @property
@@ -104,8 +99,8 @@ class Exchange:
         return f"ws://{_host_in_url(self._host)}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._printed_ms = self._turned_ms = self._clock()
-        self._desk.floor_ms = self._printed_ms - self._history_ms
+        self._press.begin(self._clock())
+        self._desk.floor_ms = self._press.printed_ms - self._history_ms
         self._closing = asyncio.Event()
         for fault in self._faults:
             self.inject(fault)
@@ -139,7 +134,7 @@ class Exchange:
     async def caught_up(self) -> None:
         """Until all has been done that was due by now."""
         now_ms = self._clock()
-        while self._turned_ms < now_ms:  # noqa: ASYNC110  what is waited for is a time
+        while self._press.turned_ms < now_ms:  # noqa: ASYNC110  what is waited for is a time
             await asyncio.sleep(self._poll_s)
 
     # -- the script and the judge
@@ -173,7 +168,7 @@ class Exchange:
 
     def ledger(self, symbol: str, first_id: int, last_id: int) -> TradeColumns:
         """The trades of first_id..last_id that a complete record holds, as far as they are printed."""
-        printed_id = self.market.first_id_from(symbol, self._printed_ms + 1) - 1
+        printed_id = self.market.first_id_from(symbol, self._press.printed_ms + 1) - 1
         return ledger(self.market, symbol, first_id, min(last_id, printed_id))
 
     def difference(self, symbol: str, rows: TradeColumns) -> Difference:
@@ -272,7 +267,7 @@ class Exchange:
         self._links[report.number] = link
         way = Way(link.subscriptions, lambda symbol, trade_id: self.market.from_id(symbol, trade_id, 1))
         link.begin(report, self.limits, self._clock, way, self._punish_link)
-        self._instruct(link, self._clock())
+        self._press.instruct(link, self._clock())
         try:
             with suppress(ConnectionClosed):
                 await self._answer_requests(link)
@@ -290,76 +285,13 @@ class Exchange:
                 self._punish_link(link, "too many streams", False)
                 link.finish(Ending("close", self.limits.too_many_streams_code, "Too many streams"))
 
-    # -- the tape
-
     async def _keep_printing(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
             try:
-                await self._print_until(self._clock())
+                await self._press.print_until(self._clock())
             except Exception:
                 log.exception("the stand-in lost a slice of its tape")
-
-    async def _print_until(self, now_ms: int) -> None:
-        while self._printed_ms < now_ms:
-            at_ms = self._printed_ms + 1
-            step_ms = max(LONGEST_SLICE_MS, (now_ms - self._printed_ms) // MOST_SLICES)
-            edge_ms = min(self.script.next_edge(at_ms), self._endings.next_ms() + 1) - 1
-            until_ms = int(min(now_ms, self._printed_ms + step_ms, max(edge_ms, at_ms)))
-            self._follow(at_ms)
-            self._print_slice(self._printed_ms, until_ms)
-            self._printed_ms = until_ms
-            await asyncio.sleep(0)
-        self._follow(now_ms)
-        for link in self._open_links():
-            link.turn(now_ms)
-        self._turned_ms = now_ms
-
-    def _follow(self, now_ms: int) -> None:
-        """Links behave, and end, as the script has it at the moment."""
-        links = self._open_links()
-        for link in links:
-            self._instruct(link, now_ms)
-        opened_links = [
-            Open(link.number, link.report.opened_ms, link.subscriptions.combined) for link in links
-        ]
-        for number, due in self._endings.due(opened_links, now_ms):
-            if isinstance(due, Ending):
-                self._links[number].finish(due)
-            else:
-                self._links[number].post([due], now_ms)
-
-    def _instruct(self, link: Link, now_ms: int) -> None:
-        found = manner(self.script, link.number, now_ms, self.limits.ping_interval_s)
-        link.take_on(replace(found, bytes_per_s=0.0) if link.is_silent else found, now_ms)
-
-    def _print_slice(self, after_ms: int, until_ms: int) -> None:
-        links = self._open_links()
-        trades = {
-            symbol: self.market.streamed(symbol, after_ms + 1, until_ms + 1)
-            for symbol in _subscribed(self.market.symbols, links)
-        }
-        slice_ = Slice(trades, after_ms, until_ms, skew_ms=self._desk.skew_ms())
-        for link in links:
-            self._send(link, slice_, until_ms)
-
-    def _send(self, link: Link, slice_: Slice, now_ms: int) -> None:
-        faults = [
-            placed
-            for placed in self.script
-            if isinstance(placed.fault, EventFault | End) and placed.on_link(link.number)
-        ]
-        if faults or link.is_waiting:
-            link.post(distorted(slice_.events(link.subscriptions), faults, link.way), now_ms)
-        else:
-            payloads = list(slice_.frames(link.subscriptions))
-            if payloads:
-                link.post_payloads(payloads, now_ms, slice_.oldest_ms)
-
-
-def _subscribed(symbols: Iterable[str], links: Iterable[Link]) -> list[str]:
-    streams = set().union(*(link.subscriptions.since_ms for link in links))
-    return [symbol for symbol in symbols if stream_name(symbol) in streams]
 
 
 def _response(reply: Reply, now_ms: int) -> Response:

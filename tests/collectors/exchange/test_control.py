@@ -1,15 +1,28 @@
 """The levers over HTTP, beside the exchange that they move."""
 
+import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import get_args
 
 import httpx
+import msgspec
 import pytest
 
 from collectors.binance import parse_agg_trades
-from collectors.exchange import Exchange, GeneratedMarket, VirtualClock
+from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
 from collectors.exchange.control import control, serving_control
-from collectors.exchange.faults import AnyFault, Drop, UnknownFault, read_fault, read_faults
+from collectors.exchange.faults import (
+    AnyFault,
+    Drop,
+    Fault,
+    Malformation,
+    UnknownFault,
+    read_fault,
+    read_faults,
+)
 
 from .conftest import OPENED_MS
 from .sockets import client_of, connect, ended, ids_of, page_of, received
@@ -130,6 +143,27 @@ async def test_a_clock_that_is_not_ours_is_not_moved(exchange: Exchange) -> None
 async def test_the_levers_have_a_port_of_their_own(exchange: Exchange) -> None:
     async with serving_control(exchange, None) as url, httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"{url}/control/report")).json()["links"] == []
+
+
+def test_the_page_shows_every_fault_with_all_its_fields() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "exchange.md").read_text()
+    shown = {}
+    for text in re.findall(r"^\| `(\{\"fault\".*?\})` \|", page, re.MULTILINE):
+        shown[json.loads(text)["fault"]] = set(json.loads(text))
+        read_fault(text)
+    kinds = get_args(AnyFault)
+    assert shown.keys() == {kind.__struct_config__.tag for kind in kinds}
+    for kind in kinds:
+        own = {field.name for field in msgspec.structs.fields(kind)} - set(Fault.__struct_fields__)
+        assert own - {"path"} <= shown[kind.__struct_config__.tag], kind
+    assert all(f"`{name}`" in page for name in (*Fault.__struct_fields__, "path"))
+    assert all(f"`{kind}`" in page for kind in get_args(Malformation))
+
+
+def test_the_page_shows_every_switch() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "exchange.md").read_text()
+    for name in list(Limits.__dataclass_fields__)[-5:]:
+        assert f"| `{name}` | {getattr(Limits(), name)}" in page
 
 
 def test_every_fault_is_written_as_it_is_read() -> None:
