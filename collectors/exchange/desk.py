@@ -54,7 +54,9 @@ class Desk:
         sleep: Callable[[float], Awaitable[None]],
         punish: Punish,
     ) -> None:
-        self.weights = WeightMeter(limits.weight_per_minute, punish)
+        self.weights = WeightMeter(
+            limits.weight_per_minute, punish, in_flight_ms=round(limits.in_flight_s * 1000)
+        )
         self.floor_ms = 0
         self.requests: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()

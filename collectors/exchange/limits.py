@@ -20,6 +20,7 @@ class Limits:
     messages_per_s: int = 5
     connects_per_5_min: int = 300
     link_lifetime_s: float = 24 * 3600.0
+    in_flight_s: float = 0.25  # so soon after a 429 a request is none that ignores it
     send_buffer_bytes: int = 4 * 2**20
     close_timeout_s: float = 2.0  # of real time: it waits for a real peer
     slow_reader_code: int | None = None

@@ -18,19 +18,30 @@ Punish = Callable[[Breach, int, bool], None]
 
 
 class WeightMeter:
-    """What an address has used; `punish` hears of each breach, its time, and whether a script provoked it."""
+    """What an address has used; `punish` hears of each breach, its time, and whether a script provoked it.
 
-    def __init__(self, limit: int = DEFAULT_WEIGHT_LIMIT, punish: Punish = lambda *_: None) -> None:
+    A request that comes within `in_flight_ms` of a refusal was sent before that was read: it gets the same.
+    """
+
+    def __init__(
+        self,
+        limit: int = DEFAULT_WEIGHT_LIMIT,
+        punish: Punish = lambda *_: None,
+        *,
+        in_flight_ms: int = 250,
+    ) -> None:
         self.limit = limit
         self.bans = 0
         self.most_used = 0
         self._punish = punish
+        self._in_flight_ms = in_flight_ms
         self._minute = -1
         self._used = 0
         self._imposed_until_ms = 0
         self._limited_until_ms = 0
         self._banned_until_ms = 0
-        self._ban_is_told = False
+        self._limit_told_ms = 0
+        self._ban_told_ms: int | None = None
 
     def used(self, now_ms: int) -> int:
         return self._used if now_ms // MINUTE_MS == self._minute else 0
@@ -40,13 +51,15 @@ class WeightMeter:
         self._imposed_until_ms = until_ms
 
     def ban_until(self, until_ms: int) -> None:
-        self._banned_until_ms, self._ban_is_told = until_ms, False
+        self._banned_until_ms, self._ban_told_ms = until_ms, None
 
     def charge(self, weight: int, now_ms: int) -> Reply | None:
         """Counts the request; a refusal where it is one too many."""
         if now_ms < self._banned_until_ms:
             return self._still_banned(now_ms)
         if now_ms < self._limited_until_ms:
+            if now_ms - self._limit_told_ms < self._in_flight_ms:
+                return self._limit_reply(now_ms)
             return self._banned(now_ms)
         if now_ms < self._imposed_until_ms:
             return self._limited(self._imposed_until_ms, now_ms)
@@ -59,23 +72,27 @@ class WeightMeter:
         return self._limited((self._minute + 1) * MINUTE_MS, now_ms)
 
     def _limited(self, until_ms: int, now_ms: int) -> Reply:
-        self._limited_until_ms = until_ms
-        return _too_much(429, until_ms - now_ms, _LIMITED.format(self.limit))
+        self._limited_until_ms, self._limit_told_ms = until_ms, now_ms
+        return self._limit_reply(now_ms)
 
     def _banned(self, now_ms: int) -> Reply:
         """For asking on while it was limited."""
         self.bans += 1
         self._banned_until_ms = now_ms + min(FIRST_BAN_MS * 2 ** (self.bans - 1), LONGEST_BAN_MS)
-        self._ban_is_told = True
+        self._ban_told_ms = now_ms
         self._punish("weight ban", now_ms, False)
         return self._ban_reply(now_ms)
 
     def _still_banned(self, now_ms: int) -> Reply:
         """A ban that a script set is no news of the client's doing before it has heard of it."""
-        if self._ban_is_told:
+        if self._ban_told_ms is None:
+            self._ban_told_ms = now_ms
+        elif now_ms - self._ban_told_ms >= self._in_flight_ms:
             self._punish("weight ban", now_ms, False)
-        self._ban_is_told = True
         return self._ban_reply(now_ms)
+
+    def _limit_reply(self, now_ms: int) -> Reply:
+        return _too_much(429, self._limited_until_ms - now_ms, _LIMITED.format(self.limit))
 
     def _ban_reply(self, now_ms: int) -> Reply:
         return _too_much(418, self._banned_until_ms - now_ms, _BANNED.format(self._banned_until_ms))

@@ -171,8 +171,9 @@ async def test_an_imposed_limit_is_over_to_the_second(
     exchange: Exchange, clock: Clock, client: httpx.AsyncClient
 ) -> None:
     exchange.inject(RestLimit(seconds=30))
-    limited = await client.get(AGG_TRADES)
-    assert (limited.status_code, limited.headers["Retry-After"]) == (429, "30")
+    for _ in range(2):  # the second one may have been under way
+        limited = await client.get(AGG_TRADES)
+        assert (limited.status_code, limited.headers["Retry-After"]) == (429, "30")
     clock.advance(30_000)
     assert (await client.get(AGG_TRADES)).status_code == 200
     assert exchange.report().self_inflicted == []
@@ -211,7 +212,9 @@ async def test_a_ban_can_end_links_too(market: GeneratedMarket, clock: Clock) ->
         connect(exchange, "/ws"),
         client_of(exchange) as client,
     ):
-        assert [(await client.get("/api/v3/time")).status_code for _ in range(2)] == [429, 418]
+        assert (await client.get("/api/v3/time")).status_code == 429
+        clock.advance(1_000)
+        assert (await client.get("/api/v3/time")).status_code == 418
         await until(lambda: exchange.links == 0)
 
 
