@@ -38,6 +38,7 @@ def control(exchange: Exchange, clock: VirtualClock | None = None) -> Starlette:
             Route("/control/clock", levers.time, methods=["GET"]),
             Route("/control/clock", levers.move, methods=["POST"]),
             Route("/control/ledger", levers.ledger, methods=["GET"]),
+            Route("/control/printed", levers.printed, methods=["GET"]),
             Route("/control/difference", levers.difference, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _refusal},
@@ -138,6 +139,13 @@ class _Levers:
         limit = min(_whole(request, "limit", 1000), MOST_ROWS)
         rows = self._exchange.ledger(self._symbol(request), first_id, first_id + limit - 1)
         return Response(agg_trades_page(rows), media_type="application/json")
+
+    async def printed(self, request: Request) -> Response:
+        """The newest id; with `id`, as soon as that one has been printed."""
+        symbol = self._symbol(request)
+        if "id" in request.query_params:
+            await self._exchange.printed(symbol, _whole(request, "id"))
+        return _json({"id": self._exchange.printed_id(symbol)})
 
     async def difference(self, request: Request) -> Response:
         """Rows in the form of /api/v3/aggTrades against the exchange's ledger, over their span of ids."""

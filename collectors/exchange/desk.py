@@ -67,7 +67,10 @@ class Desk:
     def skew_ms(self) -> int:
         """How far the clock that the exchange tells is off."""
         skew = newest(self._script.lasting(ClockSkew, self._clock()))
-        return skew.fault.ms if skew else 0
+        if skew is None:
+            return 0
+        skew.hit()
+        return skew.fault.ms
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
         url = urlsplit(target)
@@ -133,7 +136,7 @@ class Desk:
             case RestReply():
                 return Answer(_other(fault, answer.reply))
             case RestShort(rows=rows):
-                return Answer(_short(answer.reply, rows))
+                return replace(answer, reply=_short(answer.reply, rows))
             case RestRepeat() if last_page is not None:
                 return Answer(replace(last_page, headers=answer.reply.headers))
             case RestReset(mid_body=mid_body):
@@ -159,7 +162,10 @@ def _other(fault: RestReply, reply: Reply) -> Reply:
 
 
 def _short(reply: Reply, rows: int) -> Reply:
-    page: Any = msgspec.json.decode(reply.body) if reply.status == 200 else None
+    try:
+        page: Any = msgspec.json.decode(reply.body)
+    except msgspec.DecodeError:
+        return reply
     if not isinstance(page, list):
         return reply
     return replace(reply, body=msgspec.json.encode(page[:rows]))

@@ -9,9 +9,9 @@ from collectors.binance import DEFAULT_WEIGHT_LIMIT
 class Limits:
     """The defaults are Binance's, in seconds of the exchange's clock; smaller ones make tests short.
 
-    The last five are unknown of the real one: what a slow reader and a refused handshake get (a close code,
+    The last six are unknown of the real one: what a slow reader and a refused handshake get (a close code,
     an HTTP status; None is a TCP reset), whether too many streams end the link, whether a ban ends links,
-    and whether a `limit` over 1000 is refused.
+    whether a `limit` over 1000 is refused, and whether a link's errors are flat, as documented, or nested.
     """
 
     weight_per_minute: int = DEFAULT_WEIGHT_LIMIT
@@ -28,3 +28,4 @@ class Limits:
     too_many_streams_code: int | None = None
     ban_ends_links: bool = False
     refuses_large_limit: bool = False
+    flat_errors: bool = False

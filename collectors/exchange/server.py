@@ -137,6 +137,15 @@ class Exchange:
         while self._press.turned_ms < now_ms:  # noqa: ASYNC110  what is waited for is a time
             await asyncio.sleep(self._poll_s)
 
+    def printed_id(self, symbol: str) -> int:
+        """The newest id that has been printed."""
+        return self.market.first_id_from(symbol, self._press.printed_ms + 1) - 1
+
+    async def printed(self, symbol: str, trade_id: int) -> None:
+        """Until the trade has been printed: the moment to kill a client, say."""
+        while self.printed_id(symbol) < trade_id:  # noqa: ASYNC110  what is waited for is a time
+            await asyncio.sleep(self._poll_s)
+
     # -- the script and the judge
 
     def inject(self, fault: AnyFault) -> int:
@@ -168,8 +177,7 @@ class Exchange:
 
     def ledger(self, symbol: str, first_id: int, last_id: int) -> TradeColumns:
         """The trades of first_id..last_id that a complete record holds, as far as they are printed."""
-        printed_id = self.market.first_id_from(symbol, self._press.printed_ms + 1) - 1
-        return ledger(self.market, symbol, first_id, min(last_id, printed_id))
+        return ledger(self.market, symbol, first_id, min(last_id, self.printed_id(symbol)))
 
     def difference(self, symbol: str, rows: TradeColumns) -> Difference:
         """What a client's rows lack, have too much or have otherwise between their first and last id."""
@@ -239,7 +247,9 @@ class Exchange:
                 return await self._hang_up(link)
         link.is_silent = verdict.how == "silent"
         try:
-            link.subscriptions, link.greeting = opened(target, self._clock())
+            link.subscriptions, link.greeting = opened(
+                target, self._clock(), flat_errors=self.limits.flat_errors
+            )
         except StreamRefused as refusal:
             return _response(Reply(400, str(refusal).encode(), {"Content-Type": "text/plain"}), self._clock())
         return None

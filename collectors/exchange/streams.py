@@ -41,18 +41,19 @@ class Subscriptions:
     microseconds: bool = False
     since_ms: dict[str, int] = field(default_factory=dict)
     asked_too_much: bool = False
+    flat_errors: bool = False
 
     def answer(self, text: str | bytes, now_ms: int) -> str:
         """The reply to one request of the client's, its effect applied."""
         try:
             request = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return _error(3, "Invalid JSON: expected value at line 1 column 1", None)
+            return self.error(3, "Invalid JSON: expected value at line 1 column 1", None)
         request_id = request.get("id") if isinstance(request, dict) else None
         try:
             return _json({"result": self._result(request, now_ms), "id": request_id})
         except _BadRequest as bad:
-            return _error(bad.code, str(bad), request_id if _is_id(request_id) else None)
+            return self.error(bad.code, str(bad), request_id if _is_id(request_id) else None)
 
     def subscribe(self, streams: Iterable[str], now_ms: int) -> None:
         """Nothing is subscribed where one of the streams is refused."""
@@ -64,6 +65,11 @@ class Subscriptions:
             raise _BadRequest(2, f"Invalid request: more than {MAX_STREAMS} streams")
         for stream in streams:
             self.since_ms.setdefault(stream, now_ms)
+
+    def error(self, code: int, msg: str, request_id: object) -> str:
+        """Nested, as seen in the wild, or flat, as documented."""
+        error = {"code": code, "msg": msg}
+        return _json(error | {"id": request_id} if self.flat_errors else {"error": error, "id": request_id})
 
     def _result(self, request: Any, now_ms: int) -> object:
         method, params = _checked(request)
@@ -86,7 +92,7 @@ class Subscriptions:
         return None
 
 
-def opened(target: str, now_ms: int) -> tuple[Subscriptions, str | None]:
+def opened(target: str, now_ms: int, *, flat_errors: bool = False) -> tuple[Subscriptions, str | None]:
     """What a link asks for by its address, and the error text to send first; raises StreamRefused.
 
     `/stream?streams=a/b` is combined, `/ws`, `/ws/a` and `/ws/a/b` are raw; both may be URL-encoded.
@@ -101,11 +107,11 @@ def opened(target: str, now_ms: int) -> tuple[Subscriptions, str | None]:
     streams = [stream for stream in named.split("/") if stream]
     if len(streams) > MAX_STREAMS:
         raise StreamRefused(f"More than {MAX_STREAMS} streams")
-    subscriptions = Subscriptions(is_combined, unit.upper() == "MICROSECOND")
+    subscriptions = Subscriptions(is_combined, unit.upper() == "MICROSECOND", flat_errors=flat_errors)
     try:
         subscriptions.subscribe(streams, now_ms)
     except _BadRequest as bad:
-        return subscriptions, _error(bad.code, str(bad), None)
+        return subscriptions, subscriptions.error(bad.code, str(bad), None)
     return subscriptions, None
 
 
@@ -227,11 +233,6 @@ def _property(params: Sequence[Any], count: int) -> None:
         raise _BadRequest(2, "Invalid request: too many parameters")
     if len(params) < count or params[0] != "combined":
         raise _BadRequest(0, "Unknown property")
-
-
-def _error(code: int, msg: str, request_id: object) -> str:
-    """Nested, as seen in the wild; the documentation shows it flat."""
-    return _json({"error": {"code": code, "msg": msg}, "id": request_id})
 
 
 def _json(reply: object) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from collectors.exchange.faults import Burst, Halt, Hole, Invalid
+from collectors.exchange.faults import Burst, Halt, Hole, Invalid, TruthFault
 from collectors.exchange.market import Market
 from collectors.exchange.pace import Pace
 from collectors.exchange.script import Placed
@@ -101,6 +101,9 @@ class Truth:
 def declare(truth: Truth, placed: Placed[Any]) -> None:
     """Makes a fault about the truth part of it; others are none of its business."""
     fault = placed.fault
+    if not isinstance(fault, TruthFault):
+        return
+    placed.hit()
     ids = Ids(fault.first_id or 0, LAST if fault.last_id is None else fault.last_id)
     for symbol in fault.symbols or truth.symbols:
         match fault:

@@ -121,6 +121,8 @@ async def test_the_ledger_and_what_differs_from_it_are_told(market: GeneratedMar
         rows[0]["q"] = "1.00000000"
         found = await client.post("/control/difference?symbol=BTCUSDT", json=rows)
         assert found.json() == {"trades": 98, "missing": [first + 7], "extra": [], "other": [first]}
+        newest = (await client.get("/control/printed?symbol=BTCUSDT")).json()["id"]
+        assert (await client.get(f"/control/printed?symbol=BTCUSDT&id={newest}")).json() == {"id": newest}
         assert (await client.get("/control/ledger?symbol=NONE&fromId=1")).status_code == 400
         assert (await client.get("/control/ledger?symbol=BTCUSDT&fromId=x")).status_code == 400
         assert (await client.post("/control/difference?symbol=BTCUSDT", content="x")).status_code == 400
@@ -162,7 +164,7 @@ def test_the_page_shows_every_fault_with_all_its_fields() -> None:
 
 def test_the_page_shows_every_switch() -> None:
     page = (Path(__file__).parents[3] / "docs" / "exchange.md").read_text()
-    for name in list(Limits.__dataclass_fields__)[-5:]:
+    for name in list(Limits.__dataclass_fields__)[-6:]:
         assert f"| `{name}` | {getattr(Limits(), name)}" in page
 
 

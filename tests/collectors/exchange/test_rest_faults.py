@@ -137,6 +137,14 @@ async def test_a_packed_body_can_be_cut(exchange: Exchange, client: httpx.AsyncC
     assert not response.text.endswith("]")
 
 
+async def test_faults_add_up(exchange: Exchange, client: httpx.AsyncClient) -> None:
+    for fault in (RestReply(status=200, body="html"), RestShort(rows=3), RestRepeat(), RestReset()):
+        exchange.inject(fault)
+    with pytest.raises(httpx.TransportError):
+        await client.get(AGG_TRADES)
+    assert exchange.report().statuses == {"200": 1}
+
+
 async def test_a_fault_can_be_about_one_address_alone(exchange: Exchange, client: httpx.AsyncClient) -> None:
     exchange.inject(RestReply(path="/aggTrades"))
     assert (await client.get("/api/v3/time")).status_code == 200

@@ -84,6 +84,29 @@ async def test_a_bad_stream_type_is_an_error(exchange: Exchange) -> None:
         assert reply == {"error": {"code": 2, "msg": "Invalid request: invalid stream"}, "id": 1}
 
 
+async def test_errors_can_be_flat_as_documented(market: GeneratedMarket, clock: Clock) -> None:
+    async with AsyncExitStack() as stack:
+        exchange = await with_limits(stack, market, clock, flat_errors=True)
+        link = await stack.enter_async_context(connect(exchange, "/ws"))
+        reply = await asked(link, "SUBSCRIBE", "btcusdt@nonsense")
+        assert reply == {"code": 2, "msg": "Invalid request: invalid stream", "id": 1}
+
+
+async def test_too_many_streams_are_an_error_or_the_end(market: GeneratedMarket, clock: Clock) -> None:
+    streams = [f"s{i}@aggTrade" for i in range(1025)]
+    for code in (None, 1008):
+        async with AsyncExitStack() as stack:
+            exchange = await with_limits(stack, market, clock, too_many_streams_code=code)
+            link = await stack.enter_async_context(connect(exchange, "/ws"))
+            assert "more than 1024" in (await asked(link, "SUBSCRIBE", *streams))["error"]["msg"]
+            if code is None:
+                assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == []
+            else:
+                closed = await ended(link)
+                assert closed.rcvd is not None
+                assert closed.rcvd.code == code
+
+
 # -- endings
 
 
