@@ -11,7 +11,6 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
-from zlib import crc32
 
 import structlog
 from websockets.asyncio.server import ServerConnection
@@ -20,8 +19,10 @@ from websockets.protocol import State
 
 from collectors.exchange.distort import Way
 from collectors.exchange.events import Ending, Event
+from collectors.exchange.heartbeat import Heartbeat
 from collectors.exchange.limits import Limits
 from collectors.exchange.manner import Manner
+from collectors.exchange.outlet import Outlet
 from collectors.exchange.report import Breach, LinkReport
 from collectors.exchange.streams import RateWindow, Subscriptions
 
@@ -55,12 +56,8 @@ class Link(ServerConnection):
         self._incoming = RateWindow(limits.messages_per_s, 1.0)
         self._outbox: deque[tuple[float, Event]] = deque()
         self._replies: deque[tuple[float, bytes]] = deque()
-        self._backlog = bytearray()
-        self._last_turn_ms = report.opened_ms
-        self._budget = 0.0
-        self._pinged_ms = report.opened_ms
-        self._last_payload = 0
-        self._unanswered: dict[bytes, int] = {}
+        self._outlet = Outlet(self.transport, report.opened_ms)
+        self._heartbeat = Heartbeat(report.number, report.opened_ms)
         self._hindered_ms = -math.inf
         self._is_served = True
 
@@ -155,18 +152,11 @@ class Link(ServerConnection):
             super().send_data()
             return
         pieces = self.protocol.data_to_send()
-        self._backlog += b"".join(pieces)
-        is_last = b"" in pieces
-        if self.manner.bytes_per_s is None:
-            self._write_out(len(self._backlog))
-        if is_last and not self._backlog and self.transport.can_write_eof():
+        self._outlet.put(b"".join(pieces))
+        self.report.bytes_sent = self._outlet.sent
+        if b"" in pieces and self.transport.can_write_eof():  # the protocol's sign for the end
+            self._outlet.drain()
             self.transport.write_eof()
-
-    def _write_out(self, count: int) -> None:
-        if count and not self.transport.is_closing():
-            self.transport.write(bytes(self._backlog[:count]))
-            self.report.bytes_sent += min(count, len(self._backlog))
-        del self._backlog[:count]
 
     # -- time
 
@@ -175,7 +165,6 @@ class Link(ServerConnection):
         if self.is_open:
             self._take_on(found, now_ms)
             self._release(now_ms)
-            self._last_turn_ms = now_ms
 
     def turn(self, now_ms: int) -> None:
         """The exchange's clock stands at `now_ms`: pings, and looks for missing pongs and full buffers."""
@@ -191,36 +180,21 @@ class Link(ServerConnection):
             self.transport.resume_reading()
         if found.hinders:
             self._hindered_ms = now_ms
-        if found.bytes_per_s is None:
-            self._write_out(len(self._backlog))
-        else:
-            self._budget += found.bytes_per_s * (now_ms - self._last_turn_ms) / 1000
-            count = min(int(self._budget), len(self._backlog))
-            self._budget = self._budget - count if self._backlog[count:] else 0.0
-            self._write_out(count)
+        self._outlet.regulate(found.bytes_per_s, now_ms)
+        self.report.bytes_sent = self._outlet.sent
 
     def _ping(self, now_ms: int) -> None:
-        """A ping carries the time; a pong answers it and the earlier ones, if it copies the payload."""
-        every_s = self.manner.ping_interval_s
-        if every_s is None or now_ms < self._pinged_ms + (every_s + self._jitter_s()) * 1000:
-            return
-        self._pinged_ms = now_ms
-        self._last_payload = max(self._last_payload + 1, now_ms)
-        payload = f"{self._last_payload:013d}".encode()
-        self._unanswered[payload] = now_ms
-        self.report.pings += 1
-        self.protocol.send_ping(payload)
-        self.send_data()
-
-    def _jitter_s(self) -> float:
-        share = crc32(b"%d:%d" % (self.number, self.report.pings)) / 2**31 - 1
-        return share * self.manner.ping_jitter_s
+        payload = self._heartbeat.due(now_ms, self.manner.ping_interval_s, self.manner.ping_jitter_s)
+        if payload is not None:
+            self.report.pings += 1
+            self.protocol.send_ping(payload)
+            self.send_data()
 
     def _check(self, now_ms: int) -> None:
-        queued = self.transport.get_write_buffer_size() + len(self._backlog)
+        queued = self._outlet.queued
         self.report.bytes_queued = queued + sum(len(event.payload) for _, event in self._outbox)
         self.report.most_bytes_queued = max(self.report.most_bytes_queued, self.report.bytes_queued)
-        pinged_ms = next(iter(self._unanswered.values()), None)
+        pinged_ms = self._heartbeat.waiting_since_ms
         if pinged_ms is not None and now_ms - pinged_ms >= self._limits.pong_timeout_s * 1000:
             self._punish(self, "pong timeout", self._hindered_ms >= pinged_ms)
             self.finish(Ending("close", CloseCode.POLICY_VIOLATION, "Pong timeout"))
@@ -260,13 +234,10 @@ class Link(ServerConnection):
     def _ponged(self, payload: bytes) -> None:
         if self.manner.deaf_to == "pongs":
             return
-        if payload not in self._unanswered:
+        if self._heartbeat.answered(payload):
+            self.report.pongs += 1
+        else:
             self.report.unsolicited_pongs += 1
-            return
-        self.report.pongs += 1
-        answered = list(self._unanswered)
-        for ping in answered[: answered.index(payload) + 1]:
-            del self._unanswered[ping]
 
     # -- the end
 
@@ -293,8 +264,8 @@ class Link(ServerConnection):
         self._is_over = True
         self.report.ending = "mid_frame"
         frame = Frame(Opcode.TEXT, payload).serialize(mask=False)
-        self._backlog += frame[: len(frame) // 2]
-        self._write_out(len(self._backlog))
+        self._outlet.put(frame[: len(frame) // 2])
+        self._outlet.drain()
         self.transport.close()
 
 
