@@ -11,6 +11,27 @@ from collections.abc import Callable
 LONGEST_NAP_S = 0.02
 
 
+class Pause:
+    """Sleeps by any clock, until it is ended."""
+
+    def __init__(self, clock: Callable[[], int], poll_s: float) -> None:
+        self._clock, self._poll_s = clock, poll_s
+        self._end = asyncio.Event()
+
+    def end(self) -> None:
+        """Wakes every sleeper, for good."""
+        self._end.set()
+
+    async def ended(self) -> None:
+        await self._end.wait()
+
+    async def sleep(self, seconds: float) -> None:
+        """Until so many seconds of the clock have passed, or it is ended."""
+        due_ms = self._clock() + seconds * 1000
+        while self._clock() < due_ms and not self._end.is_set():  # noqa: ASYNC110  a clock wakes nobody
+            await asyncio.sleep(self._poll_s)
+
+
 class VirtualClock:
     """UTC milliseconds from `start_ms` on, of which `speed` pass in a real one; 0 stands still.
 

@@ -7,32 +7,29 @@ or not at all, is dropped and never delays another. A trade's way: truth, faults
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from email.utils import formatdate
-from http import HTTPStatus
 from types import TracebackType
 from typing import Self, cast
 
 import structlog
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from collectors.exchange.clock import Pause
 from collectors.exchange.desk import Desk
 from collectors.exchange.distort import Way
 from collectors.exchange.door import Door
 from collectors.exchange.events import Ending
 from collectors.exchange.faults import AnyFault
 from collectors.exchange.limits import Limits
-from collectors.exchange.link import Link, reset
+from collectors.exchange.link import Link
 from collectors.exchange.market import Market
 from collectors.exchange.oracle import Difference, difference, ledger
 from collectors.exchange.press import Press
-from collectors.exchange.replies import Reply
+from collectors.exchange.reception import Reception
 from collectors.exchange.report import Breach, LinkReport, Punishment, Report
 from collectors.exchange.script import FaultScript
-from collectors.exchange.streams import StreamRefused, is_stream_address, opened
 from collectors.exchange.truth import Truth, declare
 from collectors.exchange.weights import WeightMeter
 from storage.trades import TradeColumns
@@ -65,7 +62,6 @@ class Exchange:
     ) -> None:
         self.market = Truth(market)
         self.limits = limits or Limits()
-        self.rest_down = False
         self.script = FaultScript()
         self._clock, self._host, self._port = clock, host, port
         self._history_ms = round(history_hours * HOUR_MS)
@@ -75,9 +71,11 @@ class Exchange:
         self._reports: list[LinkReport] = []
         self._punishments: list[Punishment] = []
         self._door = Door(self.limits, self.script, self._punish)
+        self._pause = Pause(clock, poll_s)
         self._desk = Desk(
-            self.market, self.script, self.limits, clock=clock, sleep=self._sleep, punish=self._punish
+            self.market, self.script, self.limits, clock=clock, sleep=self._pause.sleep, punish=self._punish
         )
+        self._reception = Reception(self._desk, self._door, self.limits, clock=clock, pause=self._pause)
         self._press = Press(
             self.market, self.script, self.limits, links=self._open_links, skew_ms=self._desk.skew_ms
         )
@@ -85,6 +83,14 @@ class Exchange:
     @property
     def links(self) -> int:
         return len(self._open_links())
+
+    @property
+    def rest_down(self) -> bool:
+        return self._reception.rest_down
+
+    @rest_down.setter
+    def rest_down(self, is_down: bool) -> None:
+        self._reception.rest_down = is_down
 
     @property
     def weights(self) -> WeightMeter:
@@ -101,7 +107,6 @@ class Exchange:
     async def __aenter__(self) -> Self:
         self._press.begin(self._clock())
         self._desk.floor_ms = self._press.printed_ms - self._history_ms
-        self._closing = asyncio.Event()
         for fault in self._faults:
             self.inject(fault)
         self._server = await self._listening()
@@ -115,7 +120,7 @@ class Exchange:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._closing.set()
+        self._pause.end()
         self._printing.cancel()
         await asyncio.wait([self._printing])
         for link in self._open_links():
@@ -208,7 +213,7 @@ class Exchange:
             self._host,
             self._port,
             process_request=cast(
-                "Callable[[ServerConnection, Request], Awaitable[Response | None]]", self._admit
+                "Callable[[ServerConnection, Request], Awaitable[Response | None]]", self._reception.admit
             ),
             create_connection=Link,
             compression=None,
@@ -217,59 +222,6 @@ class Exchange:
             close_timeout=self.limits.close_timeout_s,
             write_limit=self.limits.send_buffer_bytes,
         )
-
-    async def _admit(self, link: Link, request: Request) -> Response | None:
-        """None lets the websocket handshake go on."""
-        if is_stream_address(request.path) and "Upgrade" in request.headers:
-            return await self._knock(link, request.path)
-        if self.rest_down:
-            return await self._hang_up(link)
-        answer = await self._desk.answer(request.method, request.path, request.headers)
-        response = _response(answer.reply, self._clock())
-        if answer.reset_after is None:
-            return response
-        raw = response.serialize()
-        body = len(answer.reply.body)
-        if answer.reset_after:
-            link.transport.write(raw[: len(raw) - round(body * answer.reset_after)])
-        return await self._hang_up(link)
-
-    async def _knock(self, link: Link, target: str) -> Response | None:
-        verdict = self._door.knock(self._clock())
-        await self._sleep(verdict.delay_s)
-        match verdict.how:
-            case "status":
-                return _response(verdict.reply, self._clock())
-            case "hang":
-                await self._until_closed(link)
-                return await self._hang_up(link)
-            case "reset":
-                return await self._hang_up(link)
-        link.is_silent = verdict.how == "silent"
-        try:
-            link.subscriptions, link.greeting = opened(
-                target, self._clock(), flat_errors=self.limits.flat_errors
-            )
-        except StreamRefused as refusal:
-            return _response(Reply(400, str(refusal).encode(), {"Content-Type": "text/plain"}), self._clock())
-        return None
-
-    async def _hang_up(self, link: Link) -> Response:
-        reset(link.transport)
-        await link.wait_closed()
-        return _response(Reply(503, b""), self._clock())
-
-    async def _until_closed(self, link: Link) -> None:
-        waits = [asyncio.ensure_future(link.wait_closed()), asyncio.ensure_future(self._closing.wait())]
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
-
-    async def _sleep(self, seconds: float) -> None:
-        """Until so many seconds of the exchange's clock have passed, or the exchange closes."""
-        due_ms = self._clock() + seconds * 1000
-        while self._clock() < due_ms and not self._closing.is_set():  # noqa: ASYNC110  a clock wakes nobody
-            await asyncio.sleep(self._poll_s)
 
     async def _serve_link(self, link: Link) -> None:
         report = LinkReport(len(self._reports) + 1, link.request.path if link.request else "", self._clock())
@@ -302,19 +254,6 @@ class Exchange:
                 await self._press.print_until(self._clock())
             except Exception:
                 log.exception("the stand-in lost a slice of its tape")
-
-
-def _response(reply: Reply, now_ms: int) -> Response:
-    """As a websockets response; it cannot keep the connection alive, and says so."""
-    headers = {
-        "Content-Type": "application/json;charset=UTF-8",
-        "Date": formatdate(now_ms / 1000, usegmt=True),
-        "Content-Length": str(len(reply.body)),
-        "Connection": "close",
-    }
-    return Response(
-        reply.status, HTTPStatus(reply.status).phrase, Headers(headers | reply.headers), reply.body
-    )
 
 
 def _host_in_url(host: str) -> str:
