@@ -20,6 +20,7 @@ from collectors.binance import WireError, agg_trades_page, parse_agg_trades
 from collectors.exchange.clock import VirtualClock
 from collectors.exchange.faults import UnknownFault, read_faults
 from collectors.exchange.oracle import Difference
+from collectors.exchange.script import check
 from collectors.exchange.server import Exchange
 
 MOST_ROWS = 100_000
@@ -103,8 +104,11 @@ class _Levers:
         body = await request.body()
         text = body if body.lstrip().startswith(b"[") else b"[" + body + b"]"
         try:
-            return _json({"numbers": [self._exchange.inject(fault) for fault in read_faults(text)]})
-        except (UnknownFault, ValueError) as error:
+            faults = read_faults(text)
+            for fault in faults:
+                check(fault)
+            return _json({"numbers": [self._exchange.inject(fault) for fault in faults]})
+        except UnknownFault as error:
             raise HTTPException(400, str(error)) from error
 
     async def clear(self, request: Request) -> Response:

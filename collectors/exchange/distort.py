@@ -52,7 +52,8 @@ def distorted(events: Iterable[Event], faults: Faults, way: Way) -> list[Event]:
         else:
             make = _MAKE[type(placed.fault)]
             events = [made for event in events for made in _hit(event, placed, way, make)]
-    return events
+    gone = way.waiting.keys() - {placed.number for placed in faults}
+    return [*(way.waiting.pop(number) for number in sorted(gone)), *events]
 
 
 def _hit(event: Event, placed: Placed[Any], way: Way, make: "_Make") -> Sequence[Event]:

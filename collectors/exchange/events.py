@@ -22,7 +22,7 @@ class Ending:
 class Event:
     """One frame and the trade that it is about; `is_sound` while it says what happened.
 
-    `parts` is in how many frames it goes out, `ending` what becomes of the link after it.
+    `ending` is what becomes of the link after it.
     """
 
     payload: bytes
@@ -31,7 +31,6 @@ class Event:
     time_ms: int
     is_sound: bool = True
     is_binary: bool = False
-    parts: int = 1
     ending: Ending | None = None
 
 

@@ -80,8 +80,7 @@ class Link(ServerConnection):
     def post_payloads(self, payloads: Sequence[bytes], now_ms: int, oldest_ms: int) -> None:
         """The quick way for whatever no fault touches; `is_waiting` says whether it is open."""
         self._write_payloads(payloads)
-        self.report.lag_ms = max(0, now_ms - oldest_ms)
-        self.report.most_lag_ms = max(self.report.most_lag_ms, self.report.lag_ms)
+        self._set_lag(now_ms - oldest_ms)
 
     @property
     def is_waiting(self) -> bool:
@@ -106,10 +105,12 @@ class Link(ServerConnection):
         self._write_events(due)
 
     def _note_lag(self, now_ms: int, sent: Sequence[Event]) -> None:
-        oldest_ms = min((event.time_ms for event in sent), default=now_ms)
-        if self._outbox:
-            oldest_ms = min(oldest_ms, self._outbox[0][1].time_ms)
-        self.report.lag_ms = max(0, now_ms - oldest_ms)
+        first = sent[0] if sent else self._outbox[0][1] if self._outbox else None
+        if first is not None:
+            self._set_lag(now_ms - first.time_ms)
+
+    def _set_lag(self, lag_ms: int) -> None:
+        self.report.lag_ms = max(0, lag_ms)
         self.report.most_lag_ms = max(self.report.most_lag_ms, self.report.lag_ms)
 
     def _write_payloads(self, payloads: Sequence[bytes]) -> None:
@@ -135,7 +136,7 @@ class Link(ServerConnection):
     def _write_event(self, event: Event) -> None:
         self.report.events += 1
         send = self.protocol.send_binary if event.is_binary else self.protocol.send_text
-        parts = max(self.manner.parts, event.parts)
+        parts = self.manner.parts
         if parts == 1:
             send(event.payload)
             return

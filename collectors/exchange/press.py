@@ -103,7 +103,7 @@ class Press:
             for placed in self._script
             if isinstance(placed.fault, EventFault | End) and placed.on_link(link.number)
         ]
-        if faults or link.is_waiting:
+        if faults or link.is_waiting or link.way.waiting:
             link.post(distorted(slice_.events(link.subscriptions), faults, link.way), now_ms)
         elif payloads := list(slice_.frames(link.subscriptions)):
             link.post_payloads(payloads, now_ms, slice_.oldest_ms)

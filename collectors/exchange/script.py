@@ -18,6 +18,10 @@ from collectors.exchange.faults import (
     Hole,
     Invalid,
     LinkFault,
+    Refuse,
+    RestFault,
+    Shutdown,
+    TruthFault,
     UnknownFault,
 )
 
@@ -82,7 +86,7 @@ class FaultScript:
 
     def add(self, fault: AnyFault, now_ms: int) -> Placed[Any]:
         """Puts a fault in; raises `UnknownFault` for a scope that its kind cannot have."""
-        _check(fault)
+        check(fault)
         self._numbers += 1
         placed = Placed(self._numbers, fault, now_ms)
         self._placed.append(placed)
@@ -140,10 +144,15 @@ def name_of(fault: Fault) -> str:
     return str(type(fault).__struct_config__.tag)
 
 
-def _check(fault: AnyFault) -> None:
+def check(fault: AnyFault) -> None:
+    """Raises `UnknownFault` for a scope that the fault's kind cannot have."""
     has_ids = fault.first_id is not None or fault.last_id is not None
     if isinstance(fault, LinkFault) and (fault.symbols or has_ids or fault.share != 1 or fault.count):
         raise UnknownFault(f"{name_of(fault)} is about a whole link: it takes links and times alone")
+    if isinstance(fault, Refuse | RestFault | TruthFault) and fault.links:
+        raise UnknownFault(f"{name_of(fault)} is about the whole exchange: it takes no links")
+    if isinstance(fault, Refuse | Shutdown) and (fault.symbols or has_ids):
+        raise UnknownFault(f"{name_of(fault)} takes no symbols and no ids")
     if isinstance(fault, Hole | Invalid) and not (
         fault.symbols and fault.first_id is not None and fault.last_id is not None
     ):

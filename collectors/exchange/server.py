@@ -21,7 +21,7 @@ from collectors.exchange.desk import Desk
 from collectors.exchange.distort import Way
 from collectors.exchange.door import Door
 from collectors.exchange.events import Ending
-from collectors.exchange.faults import AnyFault
+from collectors.exchange.faults import AnyFault, TruthFault, UnknownFault
 from collectors.exchange.limits import Limits
 from collectors.exchange.link import Link
 from collectors.exchange.market import Market
@@ -156,14 +156,23 @@ class Exchange:
     def inject(self, fault: AnyFault) -> int:
         """Puts a fault in; its number. Raises `UnknownFault` for a scope that its kind cannot have."""
         placed = self.script.add(fault, self._clock())
-        declare(self.market, placed)
+        try:
+            declare(self.market, placed)
+        except ValueError as error:
+            self.script.remove(placed.number)
+            raise UnknownFault(str(error)) from error
         return placed.number
 
     def clear(self, number: int | None = None) -> bool:
-        """Takes a fault out, or all of them; whether there was one. What is true stays true."""
-        numbers = [placed.number for placed in self.script] if number is None else [number]
-        removed = [self.script.remove(number) for number in numbers]
-        return any(removed)
+        """Takes a fault out, or all of them; whether there was one. What is true stays true, and in."""
+        found = [
+            placed.number
+            for placed in self.script
+            if number in (None, placed.number) and not isinstance(placed.fault, TruthFault)
+        ]
+        for each in found:
+            self.script.remove(each)
+        return bool(found)
 
     def report(self) -> Report:
         now_ms = self._clock()

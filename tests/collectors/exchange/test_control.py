@@ -78,6 +78,9 @@ async def test_several_faults_are_put_in_at_once_and_all_taken_out(market: Gener
         ('{"fault": "drop", "from_s": 3, "until_s": 2}', "until_s"),
         ('{"fault": "hold", "symbols": ["BTCUSDT"]}', "whole link"),
         ('{"fault": "hole"}', "needs"),
+        ('{"fault": "rest_slow", "delay_s": 1, "links": [1]}', "whole exchange"),
+        ('{"fault": "refuse", "symbols": ["BTCUSDT"]}', "no symbols"),
+        ('[{"fault": "drop"}, {"fault": "hole"}]', "needs"),
         ("nonsense", "malformed"),
     ],
 )

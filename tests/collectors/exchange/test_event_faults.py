@@ -124,6 +124,18 @@ async def test_neighbours_can_be_swapped_even_over_two_slices(
     assert ids_of(await received(link, 3)) == [ids[-1] + 1, ids[-1], ids[-1] + 2]
 
 
+async def test_what_waits_for_its_successor_comes_when_the_fault_is_taken_out(
+    link: ClientConnection, exchange: Exchange, clock: Clock
+) -> None:
+    ids = next_ids(exchange, clock)
+    exchange.inject(Swap(first_id=ids[-1], last_id=ids[-1]))
+    clock.advance(int(exchange.market.from_id("BTCUSDT", ids[-1], 1).time_ms[0]) - clock())
+    await received(link, len(ids) - 1)
+    exchange.clear()
+    clock.advance(5_000)
+    assert ids_of(await received(link, 2)) == [ids[-1], ids[-1] + 1]
+
+
 async def test_one_id_can_name_two_trades(link: ClientConnection, exchange: Exchange, clock: Clock) -> None:
     ids = next_ids(exchange, clock)
     texts = await sent(link, exchange, clock, Conflict(first_id=ids[1], last_id=ids[1]), more=1)

@@ -75,8 +75,9 @@ def test_market_time_and_shown_time_are_each_others_inverse(
 
 async def test_a_halt_cannot_lie_before_one_that_is_in(exchange: Exchange) -> None:
     exchange.inject(Halt(from_s=10, until_s=20))
-    with pytest.raises(ValueError, match="overlap"):
+    with pytest.raises(UnknownFault, match="overlap"):
         exchange.inject(Halt(from_s=5, until_s=15))
+    assert len(list(exchange.script)) == 1
 
 
 async def test_an_invalid_row_is_in_rest_alone(exchange: Exchange, clock: Clock) -> None:
@@ -104,6 +105,7 @@ async def test_a_hole_for_good_is_nowhere_and_the_oracle_knows(exchange: Exchang
         clock.advance(5_000)
         assert ids_of(await received(link, len(kept))) == kept
         clock.advance(3_600_000)
+        assert not exchange.clear()
         assert (await page_of(client, fromId=ids[0], limit=len(kept))) == kept
     await exchange.caught_up()
     assert exchange.ledger("BTCUSDT", ids[0], ids[-1]).id.tolist() == kept
