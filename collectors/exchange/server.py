@@ -7,6 +7,7 @@ or not at all, is dropped and never delays another. A trade's way: truth, faults
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Self, cast
 
@@ -178,7 +179,7 @@ class Exchange:
         now_ms = self._clock()
         return Report(
             now_ms=now_ms,
-            links=list(self._reports),
+            links=[replace(report) for report in self._reports],
             connects_in_5_min=self._door.connects.count,
             most_connects_in_5_min=self._door.connects.most,
             weight_used=self.weights.used(now_ms),
