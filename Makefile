@@ -45,7 +45,7 @@ format: $(DEVELOPERS)
 	$(BIN)/ruff check --fix .
 
 bench: $(DEVELOPERS)
-	$(BIN)/python bench/answers.py
+	$(BIN)/python bench/ledger.py
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
 lock: | $(BIN)/python

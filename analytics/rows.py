@@ -183,12 +183,14 @@ def vacuum_row_ticks(ticks: TickHistogram, row_size: Decimal | None = None) -> i
 def asked_row_ticks(ticks: TickHistogram, row_size: Decimal) -> int:
     """Ticks in a caller's row size. Raises RowSizeInvalid off the tick, RowTooFine beyond 2,000 rows."""
     row_ticks = _whole_ticks(row_size, ticks.tick)
+    # The extremes are exact in bins too, so that rows too fine are refused without exact prices.
+    traded = ticks.lowest, ticks.highest
+    rows = _row_count(traded, row_ticks)
+    if rows > MAX_ROWS:
+        fits = next(m for m in row_ladder() if _row_count(traded, m) <= MAX_ROWS)
+        raise RowTooFine(row_size, rows=rows, fits=ticks.tick * fits, limit=MAX_ROWS)
     if row_ticks % ticks.bin_ticks:
         raise BinsTooWide
-    rows = _row_count(ticks.span, row_ticks)
-    if rows > MAX_ROWS:
-        fits = next(m for m in row_ladder() if _row_count(ticks.span, m) <= MAX_ROWS)
-        raise RowTooFine(row_size, rows=rows, fits=ticks.tick * fits, limit=MAX_ROWS)
     return row_ticks
 
 
@@ -246,8 +248,8 @@ def decimals_of(step: Decimal) -> int:
 
 
 def _quantity_exponent(histogram: PriceHistogram, lot: Decimal | None) -> int:
-    if lot is None:
-        return histogram.quantity_exp
+    if lot is None or decimals_of(lot) >= histogram.quantity_exp:
+        return histogram.quantity_exp if lot is None else decimals_of(lot)
     needed = (smallest_exponent(side, histogram.quantity_exp) for side in (histogram.buy, histogram.sell))
     return max(decimals_of(lot), *needed)
 

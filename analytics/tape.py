@@ -72,7 +72,7 @@ class TapePass:
 
     def _close_bins(self, chunk: TradeColumns) -> None:
         bins = chunk.time_ms // FIVE_MINUTES_MS - self._first_bin
-        closing = np.flatnonzero(np.diff(bins, append=-1))
+        closing = np.append(np.flatnonzero(bins[1:] != bins[:-1]), len(bins) - 1)
         closing = closing[bins[closing] < len(self.closes)]
         self.closes[bins[closing]] = chunk.price_int[closing] / 10**chunk.price_exp
 

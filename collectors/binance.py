@@ -8,6 +8,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +22,8 @@ EXPONENT = 8
 UNIT = 10**EXPONENT
 DEFAULT_WEIGHT_LIMIT = 6000
 EXCERPT = 200
+DAY_MS = 86_400_000
+EPOCH = date(1970, 1, 1)
 # Milliseconds of today are about 1.7e12, microseconds 1.7e15.
 MICROSECONDS_FROM = 10**14
 
@@ -485,6 +488,19 @@ def _decoded(decode: Callable[[bytes], _T], body: bytes, expected: str) -> _T:
         raise NotJson(f"read {len(body)} bytes {_excerpt(body)!r}, expected {expected}: {exc}") from exc
 
 
+# -- daily dumps ------------------------------------------------------------------------------------------
+
+
+def dump_path(symbol: str, day: date) -> str:
+    """Where the archive has a day's aggTrades; beside it lies the same with `.CHECKSUM`."""
+    return f"/data/spot/daily/aggTrades/{symbol}/{symbol}-aggTrades-{day.isoformat()}.zip"
+
+
+def start_of(day: date) -> int:
+    """The day's first millisecond, UTC."""
+    return (day - EPOCH).days * DAY_MS
+
+
 # -- the other direction ----------------------------------------------------------------------------------
 
 
@@ -510,8 +526,8 @@ def _row_texts(trades: TradeColumns, time_scale: int) -> list[str]:
     """The fields from `a` to `M` and the closing brace, without the opening one."""
     rows = zip(
         trades.id.tolist(),
-        _decimal_strings(trades.price_int, trades.price_exp),
-        _decimal_strings(trades.quantity_int, trades.quantity_exp),
+        decimal_strings(trades.price_int, trades.price_exp),
+        decimal_strings(trades.quantity_int, trades.quantity_exp),
         trades.first_id.tolist(),
         trades.last_id.tolist(),
         (trades.time_ms * time_scale).tolist(),
@@ -524,7 +540,7 @@ def _row_texts(trades: TradeColumns, time_scale: int) -> list[str]:
     ]
 
 
-def _decimal_strings(values: IntArray, exponent: int) -> list[str]:
+def decimal_strings(values: IntArray, exponent: int) -> list[str]:
     """Each with 8 decimals, 0 as the bare "0" that the exchange writes in rows it marked invalid."""
     factor = 10**exponent
     whole, fraction = np.divmod(values, factor)

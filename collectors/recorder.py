@@ -19,7 +19,7 @@ from collectors.links import Ring, StreamLink
 from collectors.rest import INVALID_SYMBOL, BinanceRest, RestAway, RestRefused
 from collectors.sequencer import Sequencer
 from storage.errors import LedgerError, VenueMismatch
-from storage.ledger import TradeLedger
+from storage.ledger import MOST_UNWRITTEN, TradeLedger
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()
@@ -101,7 +101,8 @@ class Recorder:
         self._counts = _Counts()
         self._backfill = Backfill(ledger, rest, now_ms, warmup_ms=warmup_ms)
         self._instruments_known = False
-        self._flush_error: str | None = None
+        self._refused_before: int | None = None
+        self._awaiting_disk = 0
 
     # What readers ask
 
@@ -301,9 +302,19 @@ class Recorder:
     def _note_refused(self, symbol: str, rows: TradeColumns, refused: int) -> None:
         """Too much awaits the disk: these ids are missing until it writes again and REST brings them."""
         if not self._counts.refused:
-            log.error("trades refused", symbol=symbol, first_id=int(rows.id[0]), fix="make room on the disk")
+            log.error(
+                "trades refused",
+                symbol=symbol,
+                first_id=int(rows.id[0]),
+                last_id=int(rows.id[-1]),
+                refused=refused,
+                awaiting_disk=self._ledger.condition.unwritten,
+                fix="make room on the disk; REST brings them then",
+            )
         self._counts.refused += refused
         self._recordings[symbol].synced = False
+        # What REST may not show yet proves nothing: a look at it counts only a while from now.
+        self._live_since_ms = self._now_ms()
 
     def _verify(self) -> None:
         """Every symbol that is up to date with the links is known up to their newest event."""
@@ -325,14 +336,22 @@ class Recorder:
                 self._summarise()
 
     async def _flush(self) -> None:
+        """Failures in a row are one failure: its beginning and its end are logged."""
         try:
             await asyncio.to_thread(self._ledger.flush)
         except LedgerError as error:
-            if str(error) != self._flush_error:
-                log.error("flush failed", error=str(error))  # noqa: TRY400  the traceback says nothing more
-            self._flush_error = str(error)
+            condition = self._ledger.condition
+            if self._refused_before is None:
+                log.error(  # noqa: TRY400  the traceback says nothing more
+                    "flush failed", error=str(error), awaiting_disk=condition.unwritten, most=MOST_UNWRITTEN
+                )
+                self._refused_before = condition.refused
+            self._awaiting_disk = condition.unwritten
         else:
-            self._flush_error = None
+            if self._refused_before is not None:
+                refused = self._ledger.condition.refused - self._refused_before
+                log.info("disk writes again", awaited_disk=self._awaiting_disk, refused=refused)
+            self._refused_before = None
 
     def _summarise(self) -> None:
         for symbol, recording in self._recordings.items():

@@ -31,6 +31,8 @@ MINUTE_MS = 60_000
 AGG_TRADES_WEIGHT = 4
 EXCHANGE_INFO_WEIGHT = 20
 PAGE = 1000
+# How much of the exchange's limit is spent.
+SHARE = 5 / 6
 INVALID_SYMBOL = -1121
 
 T = TypeVar("T")
@@ -61,7 +63,7 @@ class WeightBudget:
     The count starts anew at each full minute; `share` of the limit is ours to spend.
     """
 
-    def __init__(self, limit: int = DEFAULT_WEIGHT_LIMIT, share: float = 5 / 6) -> None:
+    def __init__(self, limit: int = DEFAULT_WEIGHT_LIMIT, share: float = SHARE) -> None:
         self.limit = limit
         self._share = share
         self._minute = 0
@@ -95,10 +97,10 @@ class WeightBudget:
 class BinanceRest:
     """The requests that a recorder makes; every method raises `RestAway` or `RestRefused`."""
 
-    def __init__(self, base_url: str, now_ms: Callable[[], int]) -> None:
+    def __init__(self, base_url: str, now_ms: Callable[[], int], *, share: float = SHARE) -> None:
         self.base_url = base_url.rstrip("/")
         self._now_ms = now_ms
-        self.budget = WeightBudget()
+        self.budget = WeightBudget(share=share)
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
             timeout=httpx.Timeout(15, connect=5),

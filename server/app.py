@@ -21,6 +21,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.recorder import NoSymbols, Recorder, lasting
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
+from server.metrics import METRICS_PATH, MetricsEndpoint
+from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
@@ -34,7 +36,8 @@ log = structlog.get_logger()
 INSTRUCTIONS = (
     "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
     "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
-    "made of incomplete data, and meta.coverage says what is missing."
+    "made of incomplete data, and meta.coverage says what is missing. "
+    "get_data_coverage says what is recorded and since when."
 )
 
 
@@ -58,13 +61,16 @@ def create_app(settings: Settings) -> Starlette:
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock_ms)
     mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
-    add_tools(mcp, Tape(ledger, recorder, wall_clock_ms))
-    transports = Transports(mcp, security(settings.allowed_hosts, settings.allowed_origins))
+    add_tools(
+        mcp, Tape(ledger, recorder, wall_clock_ms, retention_hours=float(settings.retention_hours) or None)
+    )
+    answered = security(settings.allowed_hosts, settings.allowed_origins)
+    transports = Transports(mcp, answered)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            stack.callback(ledger.close)
+            stack.callback(_close, ledger)
             await stack.enter_async_context(rest)
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
@@ -73,10 +79,22 @@ def create_app(settings: Settings) -> Starlette:
         log.info("stopped", data_dir=str(settings.data_dir))
 
     return Starlette(
-        routes=[Route("/healthz", health), *transports.routes],
+        routes=[
+            Route("/healthz", health),
+            Route(METRICS_PATH, MetricsEndpoint(ledger, answered), methods=["GET"]),
+            *transports.routes,
+        ],
         middleware=[Middleware(PlainStartFailure)],
         lifespan=lifespan,
     )
+
+
+def _close(ledger: TradeLedger) -> None:
+    try:
+        ledger.close()
+    except LedgerError as error:
+        unwritten = ledger.condition.unwritten
+        log.error("closed with trades unwritten", trades=unwritten, error=str(error), fix="REST brings them")  # noqa: TRY400  one clear line
 
 
 @asynccontextmanager
@@ -128,7 +146,8 @@ class PlainStartFailure:
 
 
 def prepared_app(settings: Settings) -> Starlette:
-    """The app with its log set up; warns of TAPEDECK_ names that are no setting."""
+    """The app in a process tuned for it, its log set up; warns of TAPEDECK_ names that are no setting."""
+    tune()
     set_up_logs(settings)
     for name in unknown_names():
         log.warning("unknown setting", name=name)

@@ -1,4 +1,4 @@
-"""The command line: `tapedeck serve`, `tapedeck demo`, `tapedeck exchange`.
+"""The command line: `tapedeck serve`, `demo`, `exchange`, and what other files add to it.
 
 Invariant: a wrong setting or a ledger that cannot be opened ends in one clear line and exit status 1.
 """
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ import uvicorn
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording, VirtualClock
 from collectors.exchange.control import serving_control
 from collectors.exchange.faults import AnyFault, UnknownFault, read_faults
+from server import export_command, ledger_commands, verify_command
 from server.app import prepared_app, wall_clock_ms
+from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
 from storage.errors import LedgerError
@@ -67,6 +70,9 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
+    for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
+        family(commands, partial(_add_settings, names=["data_dir"]))
+    add_archive_commands(commands, _add_settings, settings_from, wall_clock_ms)
     return parser
 
 
@@ -177,6 +183,7 @@ def _demo(given: argparse.Namespace) -> int:
             data_dir=Path(directory) / "ledger",
             stream_urls=[urls["stream_url"], urls["stream_url"]],
             rest_url=urls["rest_url"],
+            archive_url=urls["archive_url"],
             warmup_hours=24,
         )
         return _run(settings, _announce_demo)
@@ -258,6 +265,7 @@ async def _serve_exchange(market: Market, faults: Sequence[AnyFault], given: arg
         )
         urls = {
             "rest_url": exchange.rest_url,
+            "archive_url": exchange.rest_url,
             "stream_url": exchange.stream_url,
             "symbols": list(market.symbols),
         }

@@ -107,6 +107,9 @@ class Settings(BaseSettings):
     rest_url: Annotated[str, AfterValidator(_http_url)] = Field(
         "https://data-api.binance.vision", description="REST host"
     )
+    archive_url: Annotated[str, AfterValidator(_http_url)] = Field(
+        "https://data.binance.vision", description="host of the daily dumps, for backfill and audit"
+    )
     warmup_hours: Decimal = Field(
         Decimal(24), ge=0, le=24 * 365, description="history fetched at first start; 0 = none"
     )

@@ -12,7 +12,7 @@ import ormsgpack
 
 from storage.errors import CorruptRecord, NewerFormat
 from storage.packing import pack, unpack
-from storage.trades import BoolArray, IntArray, TradeColumns
+from storage.trades import MOST_DECIMALS, AnyIntArray, BoolArray, IntArray, Prints, TradeColumns
 
 # On disk: never reuse a number.
 BLOCK = 1
@@ -37,17 +37,25 @@ class Block:
 
     def trades(self) -> TradeColumns:
         """All rows, ids ascending. Raises `CorruptRecord` where the columns are not what the head says."""
+        try:
+            return self._trades()
+        except (TypeError, ValueError, OverflowError) as error:
+            raise CorruptRecord(
+                f"block of {len(self)} trades is not what the format says: {error}"
+            ) from error
+
+    def _trades(self) -> TradeColumns:
         head = self.record
         ids = head["i0"] + np.arange(len(self)) + self._steps("di")
-        counts = self._column("c")
+        counts = self._wide("c")
         first_id = head["f0"] + np.cumsum(counts) - counts + self._steps("df")
         if int(ids[-1]) != head["i1"]:
             raise CorruptRecord(f"block ends with id {ids[-1]}, its head says {head['i1']}")
         return TradeColumns(
             id=ids,
-            time_ms=self._column("t") + head["t0"],
-            price_int=self._column("p"),
-            quantity_int=self._column("q"),
+            time_ms=self._wide("t") + head["t0"],
+            price_int=self._wide("p"),
+            quantity_int=self._wide("q"),
             first_id=first_id,
             last_id=first_id + counts - 1,
             buyer_is_maker=self._makers(),
@@ -55,7 +63,16 @@ class Block:
             quantity_exp=head["qe"],
         )
 
-    def _column(self, name: str) -> IntArray:
+    def prints(self) -> Prints:
+        """What was traded at which price; the other columns are not decoded. Raises `CorruptRecord`."""
+        head = self.record
+        return Prints(self._column("p"), self._column("q"), self._makers(), head["pe"], head["qe"]).valid()
+
+    def _wide(self, name: str) -> IntArray:
+        column: IntArray = self._column(name).astype(np.int64, copy=False)
+        return column
+
+    def _column(self, name: str) -> AnyIntArray:
         try:
             packed = self.record[name]
         except KeyError as error:
@@ -64,13 +81,11 @@ class Block:
 
     def _steps(self, name: str) -> IntArray | int:
         """The running sum of a column of exceptions; 0 where there are none."""
-        return np.cumsum(self._column(name)) if name in self.record else 0
+        return np.cumsum(self._wide(name)) if name in self.record else 0
 
     def _makers(self) -> BoolArray:
         bits = np.frombuffer(self.record["m"], np.uint8)
-        if len(bits) != (len(self) + 7) // 8:
-            raise CorruptRecord(f"block has {len(bits)} bytes of sides for {len(self)} trades")
-        return np.unpackbits(bits, count=len(self)).astype(np.bool_)
+        return np.unpackbits(bits, count=len(self)).view(np.bool_)
 
 
 def encode_block(trades: TradeColumns) -> bytes:
@@ -114,4 +129,17 @@ def decode_block(value: bytes) -> Block:
         raise CorruptRecord(f"block of {len(value)} bytes is no map with a version")
     if record["v"] != BLOCK:
         raise NewerFormat(f"block version {record['v']}; this tapedeck reads {BLOCK}")
+    _check_head(record)
     return Block(record)
+
+
+def _check_head(head: dict[str, Any]) -> None:
+    """The sides are checked first: they bound how much memory the rest of the head can ask for."""
+    if not all(isinstance(head.get(name), int) for name in ("n", "i0", "i1", "f0", "t0", "t1", "pe", "qe")):
+        raise CorruptRecord("block has a head that lacks a number")
+    sides = head.get("m")
+    if not isinstance(sides, bytes) or head["n"] < 1 or len(sides) != (head["n"] + 7) // 8:
+        found = len(sides) if isinstance(sides, bytes) else "no"
+        raise CorruptRecord(f"block has {found} bytes of sides for {head['n']} trades")
+    if not (0 <= head["pe"] <= MOST_DECIMALS and 0 <= head["qe"] <= MOST_DECIMALS):
+        raise CorruptRecord(f"block with {head['pe']} and {head['qe']} decimals")

@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from storage.database import CHECKPOINTS, is_locked
 from storage.errors import LedgerError, StoreUnavailable
 from storage.ledger import TradeLedger
+from storage.ledger_files import CHECKPOINTS, is_locked
 
 WANTED = ".wanted"
 REFUSED = ".refused"

@@ -13,7 +13,7 @@ import ormsgpack
 
 from storage.errors import CorruptRecord, NewerFormat
 from storage.keys import SECOND_MS
-from storage.trades import INT64_MAX, IntArray, TradeColumns, smallest_exponent
+from storage.trades import INT64_MAX, MOST_DECIMALS, IntArray, TradeColumns, smallest_exponent
 
 # On disk: never reuse a number.
 CONSECUTIVE = 1  # ids step by one and each trade's first id follows the last id of the one before
@@ -110,11 +110,22 @@ def _unpack(value: bytes) -> list[int]:
 
 def _columns(version: int, heads: list[list[int]], flat: list[int]) -> TradeColumns:
     """All batches of one version as columns: every step column becomes one running sum."""
-    head, numbers = np.array(heads), np.array(flat)
+    try:
+        head, numbers = np.array(heads), np.array(flat)
+    except ValueError as error:
+        raise CorruptRecord(f"second-batch is no flat array: {error}") from error
     if head.dtype != np.int64 or numbers.dtype != np.int64:
         raise CorruptRecord("second-batch holds something that is no 64-bit integer")
     rows = numbers.reshape(-1, WIDTH[version])
     price_exps, quantity_exps, id0, first0, price0, second_ms, counts = head.T
+    if not np.all((head[:, :2] >= 0) & (head[:, :2] <= MOST_DECIMALS)):
+        raise CorruptRecord(
+            f"second-batch with decimal exponents {price_exps.max()} and {quantity_exps.max()}"
+        )
+    if not np.all((rows[:, 2] >= 0) & (rows[:, 2] < SECOND_MS)):
+        raise CorruptRecord("second-batch with a time outside its second")
+    if version == STEPPED and rows[:, 4].min() < 0:
+        raise CorruptRecord("second-batch whose ids do not ascend")
     starts = np.cumsum(counts) - counts
     batch = np.repeat(np.arange(len(counts)), counts)
     trades_in, quantity = rows[:, 3], rows[:, 1]
@@ -151,8 +162,6 @@ def _to_finest(values: IntArray, exponents: IntArray, finest: int) -> IntArray:
     """Values of mixed exponents at the finest of them."""
     if bool(np.all(exponents == finest)):
         return values
-    if int(exponents.min()) < 0 or finest > 18:
-        raise CorruptRecord(f"second-batch with decimal exponents {exponents.min()} to {finest}")
     factors = np.power(10, finest - exponents)
     if bool(np.any(np.abs(values) > INT64_MAX // factors)):
         raise CorruptRecord(f"second-batch with values that do not fit in 64 bits at {finest} decimals")

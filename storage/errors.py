@@ -5,8 +5,12 @@ LedgerError
 ├── StoreUnavailable   the disk or the directory refuses; what was not written is kept in memory
 ├── CorruptRecord      bytes that are not what the format says; left in place
 ├── NewerFormat        written by a newer version of tapedeck
-└── VenueMismatch      recorded from another exchange
+├── VenueMismatch      recorded from another exchange
+└── RowsRefused        rows of the past that the ledger's owner does not take
 """
+
+# What became of damage that was come upon, and what to do.
+LEFT = "left in place, run `tapedeck verify --repair`"
 
 
 class LedgerError(Exception):
@@ -31,3 +35,7 @@ class NewerFormat(LedgerError):
 
 class VenueMismatch(LedgerError):
     """The ledger was recorded from another venue."""
+
+
+class RowsRefused(LedgerError):
+    """Rows that were offered are not taken, and why."""

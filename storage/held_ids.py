@@ -55,6 +55,19 @@ class HeldIds:
         last = max(touched, key=lambda part: part.last_id)
         self._runs[low:high] = [Run(first.first_id, last.last_id, first.first_ms, last.last_ms)]
 
+    def remove(self, gone: Run) -> None:
+        """Drop the ids of a run; what is left keeps the times known at its ends."""
+        kept: list[Run] = []
+        for run in self._runs:
+            if run.last_id < gone.first_id or run.first_id > gone.last_id:
+                kept.append(run)
+                continue
+            if run.first_id < gone.first_id:
+                kept.append(Run(run.first_id, gone.first_id - 1, run.first_ms, gone.first_ms))
+            if run.last_id > gone.last_id:
+                kept.append(Run(gone.last_id + 1, run.last_id, gone.last_ms, run.last_ms))
+        self._runs = kept
+
     def forget_before(self, oldest: Run) -> None:
         """Drop the ids before `oldest`, which is held; the run that holds it begins with it."""
         kept = [run for run in self._runs if run.last_id >= oldest.first_id]

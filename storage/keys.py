@@ -3,6 +3,9 @@
 Invariant: a symbol is closed by ":", so that BTCUSDT and BTCUSDC, or BTC and BTCUSDT, never mix.
 """
 
+import re
+from typing import NamedTuple
+
 SCHEMA = b"meta:schema"
 SOURCE = b"meta:source"
 # After every other key: an iterator that ends before it has been cut short by damage.
@@ -20,14 +23,6 @@ def second_of(time_ms: int) -> int:
 def trades(symbol: str, second_ms: int) -> bytes:
     """Key of the second-batch of the trades made in [second_ms, second_ms + 1000)."""
     return f"trades:{symbol}:{second_ms:013d}".encode()
-
-
-def time_in(key: bytes) -> int:
-    """The second or hour in the key of a second-batch, a block or a rollup, in UTC milliseconds.
-
-    The key may stand behind `lost:`.
-    """
-    return int(key.removeprefix(b"lost:").split(b":")[2])
 
 
 def lost(key: bytes) -> bytes:
@@ -65,7 +60,40 @@ def hour_of(time_ms: int) -> int:
     return time_ms - time_ms % HOUR_MS
 
 
-def sealed_hour(name: str) -> tuple[str, int, int]:
-    """Symbol, hour and part of a block's or rollup's key, its family taken off."""
-    symbol, hour_ms, *part = name.split(":")
-    return symbol, int(hour_ms), int(part[0]) if part else 0
+class Name(NamedTuple):
+    """What a key says: its family, and the symbol, the second or hour and the part where it has them."""
+
+    family: str
+    symbol: str = ""
+    time_ms: int | None = None
+    part: int = 0
+
+    @property
+    def hour_ms(self) -> int | None:
+        return None if self.time_ms is None else hour_of(self.time_ms)
+
+
+_SYMBOL = r"([^:\x00-\x20\x7f-\xff]+)"
+_FORMS = (
+    (re.compile(rf"(trades):{_SYMBOL}:(\d{{13}})".encode()), SECOND_MS),
+    (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
+    (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
+)
+
+
+def parsed(key: bytes) -> Name | None:
+    """What a key says; None where it is none of ours. One behind `lost:` is named by the key it had."""
+    if key == END:
+        return Name("end")
+    if key.startswith(b"lost:"):
+        was = parsed(key.removeprefix(b"lost:"))
+        return Name("lost") if was is None else was._replace(family="lost")
+    for form, grid in _FORMS:
+        found = form.fullmatch(key)
+        if found:
+            family, symbol, *numbers = (text.decode() if text else "" for text in found.groups())
+            time_ms, part = ([int(text or 0) for text in numbers] + [0, 0])[:2]
+            if time_ms % grid:
+                return None
+            return Name(family, symbol, time_ms if numbers else None, part)
+    return None

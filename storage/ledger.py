@@ -9,7 +9,7 @@ Thread-safety: `append`, `view` and the readers may be called from any thread. W
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Self
 
 from storage import keys
 from storage.codec import encode_second_batch
-from storage.database import Database
+from storage.database import Database, Snapshot
 from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
 from storage.held_ids import Run, gaps_between, gaps_beyond
 from storage.records import Source, pack_instruments, pack_source, pack_state
@@ -75,6 +75,7 @@ class TradeLedger:
         self._unwritten = 0
         self._refused = 0
         self._error: str | None = None
+        self._before: Snapshot | None = None
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Self:
@@ -91,9 +92,15 @@ class TradeLedger:
             raise
 
     def close(self) -> None:
-        """Write what is pending and let go of the directory; questions under way are refused and ended."""
+        """Write what is pending and let go of the directory; questions under way are refused and ended.
+
+        Raises as `flush` does; the directory is let go of all the same.
+        """
+        self._database.end_reading()
         try:
             self.flush()
+            with self._writing:
+                self._database.settle()
         finally:
             with self._writing:
                 self._database.close()
@@ -156,11 +163,16 @@ class TradeLedger:
 
     # Trades in
 
-    def append(self, symbol: str, trades: TradeColumns) -> Appended:
-        """Take in the rows whose ids are not held; readers see them at once, `flush` makes them durable."""
+    def append(self, symbol: str, trades: TradeColumns, *, restoring: bool = False) -> Appended:
+        """Take in the rows whose ids are not held; readers see them at once, `flush` makes them durable.
+
+        Expired ids count as held; with `restoring` rows of theirs are taken in again.
+        """
         trades = trades.by_id()
         with self._lock:
             tape = self._tape(symbol)
+            if restoring:
+                tape.restore(trades)
             before = tape.held.runs
             new = tape.new_among(trades)
             duplicates = len(trades) - len(new)
@@ -230,6 +242,31 @@ class TradeLedger:
             raise
         self._error = None
 
+    def _replace(
+        self, records: Mapping[bytes, bytes], removed: Sequence[bytes], settle: Callable[[], None]
+    ) -> None:
+        """Write, then change the memory accordingly; views see disk and memory both before it or both after.
+
+        Raises `StoreUnavailable` also once the ledger is being closed.
+        """
+        self._database.refuse_when_closing()
+        self._database.mend()
+        with self._database.snapshot() as before:
+            self._show(before)
+            try:
+                self._write(records, removed)
+            except BaseException:
+                self._show(None)
+                raise
+            with self._lock:
+                settle()
+                self._before = None
+
+    def _show(self, before: Snapshot | None) -> None:
+        """From now on views see the disk as it was `before`; None: as it is."""
+        with self._lock:
+            self._before = before
+
     def seal(self, now_ms: int) -> list[Sealed]:
         """Turn finished hours into blocks, rollups and candles; which ones. Writes what is pending first.
 
@@ -261,39 +298,42 @@ class TradeLedger:
         known = tape.sealed.get(hour_ms, {})
         stored = partial(self._block_rows, symbol, hour_ms)
         sealing = sealing_of(symbol, hour_ms, rows, known, stored, most_rows=MOST_IN_BLOCK)
-        self._write(sealing.records, sealing.removed)
-        with self._lock:
-            tape.settle(hour_ms, rows, sealing.part, sealing.rollup)
+        settle = partial(tape.settle, hour_ms, rows, sealing.part, sealing.rollup)
+        self._replace(sealing.records, sealing.removed, settle)
         return Sealed(symbol, hour_ms, sealing.rollup.rows, sum(map(len, sealing.records.values())))
 
     def _block_rows(self, symbol: str, hour_ms: int, part: int) -> TradeColumns:
         stored = self._database.get(keys.block(symbol, hour_ms, part))
         return block_rows(stored, symbol, hour_ms, part)
 
-    def expire(self, before_ms: int) -> list[Expired]:
+    def expire(self, before_ms: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the hours that end at or before `before_ms`, and give their space back; what went.
 
-        Views that are open keep what they see. Raises as `flush` does.
+        `gone` is told of each symbol's as soon as it has gone: a disk that refuses may leave the rest. Views
+        that are open keep what they see. Raises as `flush` does.
         """
         with self._writing:
             self._flush()
-            gone = [self._expire(symbol, before_ms) for symbol in list(self._tapes)]
+            symbols = list(self._tapes)
+            went = [what for symbol in symbols if (what := self._expire(symbol, before_ms, gone))]
             lost = self._lost_before(before_ms)
             if lost:
                 self._write({}, lost)
-            return [expired for expired in gone if expired is not None]
+            return went
 
-    def _expire(self, symbol: str, before_ms: int) -> Expired | None:
+    def _expire(self, symbol: str, before_ms: int, gone: Callable[[Expired], object]) -> Expired | None:
         tape = self._tapes[symbol]
         with self._lock:
+            hours = tape.hours_before(before_ms)
+            if not hours:
+                return None
+            tape.settle_before(hours)
             seen = tape.copied()
-        expiry = expiry_of(symbol, seen, before_ms, partial(self._block_rows, symbol))
-        if expiry is None:
-            return None
+        expiry = expiry_of(symbol, seen, hours, partial(self._block_rows, symbol))
         state = replace(seen.state, expired=expiry.expired)
-        self._write({keys.state(symbol): pack_state(state)}, expiry.removed)
-        with self._lock:
-            tape.let_go(expiry.hours, expiry.expired)
+        settle = partial(tape.let_go, seen, hours, expiry.expired)
+        self._replace({keys.state(symbol): pack_state(state)}, expiry.removed, settle)
+        gone(expiry.what)
         for family in SEALED_FAMILIES:
             self._database.compact(
                 f"{family}:{symbol}:".encode(), f"{family}:{symbol}:{before_ms:013d}".encode()
@@ -304,26 +344,34 @@ class TradeLedger:
         """Damaged records of hours that have expired."""
         with self._database.reading(), self._database.snapshot() as snapshot:
             lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
-        return [key for key in lost if keys.hour_of(keys.time_in(key)) + keys.HOUR_MS <= before_ms]
+        return [key for key in lost if _ends_by(key, before_ms)]
 
-    def shrink(self, most_bytes: int) -> list[Expired]:
-        """Delete the oldest finished hours of all symbols where the files exceed `most_bytes`; what went."""
+    def shrink(self, most_bytes: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
+        """Delete the oldest hours of all symbols, never the newest one, where the files exceed `most_bytes`
+        although the space of what is deleted came back; as `expire` does."""
         if self._database.bytes_on_disk() <= most_bytes:
             return []
         self.compact()
-        excess = self._database.bytes_on_disk() - int(most_bytes * SHRINK_SHARE)
+        size = self._database.bytes_on_disk()
+        if size <= most_bytes:
+            return []
         with self._writing:
-            before_ms = self._oldest_worth(excess)
-        return self.expire(before_ms) if before_ms is not None else []
+            before_ms = self._oldest_worth(size - int(most_bytes * SHRINK_SHARE))
+        return self.expire(before_ms, gone) if before_ms is not None else []
 
     def _oldest_worth(self, excess: int) -> int | None:
-        """The end of the oldest sealed hours whose records hold `excess` bytes together; None without any."""
+        """The end of the oldest sealed hours whose records hold `excess` bytes together; None without any.
+
+        The newest hour of all is not among them.
+        """
         with self._lock:
+            newest = max((hour_ms for tape in self._tapes.values() for hour_ms in tape.hours()), default=0)
             sealed = sorted(
                 (hour_ms, symbol, part)
                 for symbol, tape in self._tapes.items()
                 for hour_ms, parts in tape.sealed.items()
                 for part in parts
+                if hour_ms < newest
             )
         before_ms = None
         for hour_ms, symbol, part in sealed:
@@ -369,7 +417,13 @@ class TradeLedger:
     def symbols(self) -> list[str]:
         """The symbols of which at least one trade is held."""
         with self._lock:
-            return sorted(symbol for symbol, tape in self._tapes.items() if tape.held.runs)
+            return sorted(symbol for symbol, tape in self._tapes.items() if tape.sealed or tape.open)
+
+    def rows(self, symbol: str) -> int:
+        """How many rows are held of a symbol."""
+        with self._lock:
+            tape = self._tapes.get(symbol)
+            return tape.rows if tape else 0
 
     def runs(self, symbol: str) -> tuple[Run, ...]:
         """The runs of ids held, oldest first."""
@@ -390,12 +444,11 @@ class TradeLedger:
     @contextmanager
     def view(self, symbol: str) -> Iterator[LedgerView]:
         """All that one question needs of a symbol, as of one instant."""
-        with self._database.reading():
+        with self._database.reading(), ExitStack() as stack:
             with self._lock:
-                snapshot = self._database.snapshot()
+                stored = stack.enter_context(self._before or self._database.snapshot())
                 held = self._tapes.get(symbol, Tape()).now()
-            with snapshot as stored:
-                yield LedgerView(symbol, held, stored.records)
+            yield LedgerView(symbol, held, stored.records)
 
     def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order, those still in memory included."""
@@ -414,6 +467,12 @@ class TradeLedger:
 
     def _tape(self, symbol: str) -> Tape:
         return self._tapes.setdefault(symbol, Tape())
+
+
+def _ends_by(key: bytes, before_ms: int) -> bool:
+    """Whether the hour in the key ends at or before that time."""
+    name = keys.parsed(key)
+    return name is not None and name.hour_ms is not None and name.hour_ms + keys.HOUR_MS <= before_ms
 
 
 def _records_of(taken: Mapping[str, Taken]) -> dict[bytes, bytes]:

@@ -3,12 +3,14 @@
 Invariant: MessagePack maps with the names written out, so that any language reads them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass
 from decimal import Decimal
 
 import ormsgpack
 
+from storage.errors import CorruptRecord
 from storage.held_ids import Run
 from storage.trades import Instrument
 
@@ -29,7 +31,11 @@ def pack_source(source: Source) -> bytes:
 
 
 def unpack_source(value: bytes) -> Source:
-    return Source(**ormsgpack.unpackb(value))
+    with _decoding("source", value):
+        source = Source(**ormsgpack.unpackb(value))
+        if not isinstance(source.venue, str) or not all(isinstance(a, str) for a in list(source.addresses)):
+            raise TypeError("venue or addresses are no text")
+        return source
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,16 @@ def pack_state(state: SymbolState) -> bytes:
 
 
 def unpack_state(value: bytes) -> SymbolState:
-    record = ormsgpack.unpackb(value)
-    return SymbolState(record["warmup_from_ms"], tuple(Run(*run) for run in record.get("expired", ())))
+    with _decoding("state", value):
+        record = ormsgpack.unpackb(value)
+        expired = tuple(Run(*run) for run in record.get("expired", ()))
+        numbers = [number for run in expired for number in astuple(run)]
+        warmup_from_ms = record["warmup_from_ms"]
+        if not all(isinstance(n, int) for n in [*numbers, 0 if warmup_from_ms is None else warmup_from_ms]):
+            raise TypeError("ids or times are no numbers")
+        if any(run.first_id > run.last_id for run in expired):
+            raise ValueError("expired ids run backwards")
+        return SymbolState(warmup_from_ms, expired)
 
 
 def pack_instruments(history: Sequence[tuple[int, Instrument]]) -> bytes:
@@ -66,8 +80,29 @@ def _instrument_record(since_ms: int, known: Instrument) -> Mapping[str, object]
 
 def unpack_instruments(value: bytes) -> InstrumentHistory:
     history = []
-    for record in ormsgpack.unpackb(value):
-        since_ms = record.pop("since_ms")
-        record |= {"tick": Decimal(record["tick"]), "lot": Decimal(record["lot"])}
-        history.append((since_ms, Instrument(**record)))
+    with _decoding("filters", value):
+        for record in ormsgpack.unpackb(value):
+            since_ms = record.pop("since_ms")
+            record |= {"tick": Decimal(record["tick"]), "lot": Decimal(record["lot"])}
+            history.append((int(since_ms), Instrument(**record)))
+        if not history:
+            raise ValueError("no version of them")
     return history
+
+
+def pack_schema(number: int) -> bytes:
+    return ormsgpack.packb({"format": number})
+
+
+def unpack_schema(value: bytes) -> int:
+    with _decoding("schema", value):
+        return int(ormsgpack.unpackb(value)["format"])
+
+
+@contextmanager
+def _decoding(what: str, value: bytes) -> Iterator[None]:
+    """Whatever bytes that are no such record lead to is a damaged record."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise CorruptRecord(f"{what} of {len(value)} bytes is not what the format says: {error}") from error

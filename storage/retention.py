@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from storage import keys
 from storage.errors import LedgerError
-from storage.held_ids import Run, runs_of
+from storage.held_ids import HeldIds, Run, runs_of
 from storage.sealing import second_keys
 from storage.tape import Tape
 from storage.trades import TradeColumns
@@ -36,41 +36,35 @@ class Expiry:
 
 
 def expiry_of(
-    symbol: str, tape: Tape, before_ms: int, block_rows: Callable[[int, int], TradeColumns]
-) -> Expiry | None:
-    """The hours that end at or before `before_ms`; None where there are none.
+    symbol: str, tape: Tape, hours: list[int], block_rows: Callable[[int, int], TradeColumns]
+) -> Expiry:
+    """What becomes of a tape, settled before these hours, oldest first, when they are deleted.
 
     `block_rows` reads the rows of an hour's part.
     """
-    hours = [hour_ms for hour_ms in tape.hours() if hour_ms + keys.HOUR_MS <= before_ms]
-    if not hours:
-        return None
-    oldest_kept = tape.oldest_id([hour_ms for hour_ms in tape.hours() if hour_ms not in hours])
-    newest = tape.held.runs[-1].last_id if tape.held.runs else 0
-    edge = tape.held.last_up_to(newest if oldest_kept is None else oldest_kept - 1)
-    expired: tuple[Run, ...] = ()
-    if edge is not None:
-        beyond = [run for run in _expired_runs(tape, hours, edge, block_rows) if run.last_id > edge]
-        edge_ms = before_ms - 1
-        expired = (
-            Run(edge, edge, edge_ms, edge_ms),
-            *(Run(max(run.first_id, edge + 1), run.last_id, edge_ms, edge_ms) for run in beyond),
-        )
     end_ms = hours[-1] + keys.HOUR_MS
+    # Trades up to here are deleted; nothing vouches for that time any more.
+    edge_ms = max(end_ms - 1, *(run.last_ms for run in tape.state.expired), 0)
+    edge = tape.held.last_up_to(tape.settled)
+    expired = HeldIds() if edge is None else HeldIds([Run(edge, edge, edge_ms, edge_ms)])
+    for run in _expired_runs(tape, hours, block_rows):
+        if edge is None or run.last_id > edge:
+            first_id = run.first_id if edge is None else max(run.first_id, edge + 1)
+            expired.add(Run(first_id, run.last_id, edge_ms, edge_ms))
     what = Expired(symbol, hours[0], end_ms, len(hours), sum(_rows_in(tape, hour_ms) for hour_ms in hours))
-    return Expiry(what, hours, list(_keys_of(symbol, tape, hours)), expired)
+    return Expiry(what, hours, list(_keys_of(symbol, tape, hours)), expired.runs)
 
 
 def _expired_runs(
-    tape: Tape, hours: list[int], edge: int, block_rows: Callable[[int, int], TradeColumns]
+    tape: Tape, hours: list[int], block_rows: Callable[[int, int], TradeColumns]
 ) -> Iterator[Run]:
-    """The runs of ids of these hours, as far as they end behind `edge`, and those that expired before."""
+    """The runs of ids of these hours, as far as they matter, and of those that expired before."""
     yield from tape.state.expired
     for hour_ms in hours:
         for part in tape.open.get(hour_ms, ()):
             yield from runs_of(part.by_id())
         for number, rollup in tape.sealed.get(hour_ms, {}).items():
-            if rollup.last_id <= edge:
+            if rollup.last_id <= tape.settled:
                 continue
             if rollup.rows == rollup.last_id - rollup.first_id + 1:
                 yield Run(rollup.first_id, rollup.last_id, rollup.first_ms, rollup.last_ms)

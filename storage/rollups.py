@@ -67,14 +67,19 @@ def bin_width(price: int) -> int:
 
 
 def digest_of(trades: TradeColumns) -> bytes:
-    """SHA-256 over the rows in id order, each as 49 bytes: a, T, p, q, f, l as little-endian 64-bit integers,
-    p and q in units of 1e-8, and m as 0 or 1."""
+    """SHA-256 over the rows, ids ascending, in their canonical form."""
+    return hashlib.sha256(canonical_rows(trades)).digest()
+
+
+def canonical_rows(trades: TradeColumns) -> bytes:
+    """Each row as 49 bytes: a, T, p, q, f, l as little-endian 64-bit integers, p and q in units of 1e-8, and
+    m as 0 or 1."""
     trades = trades.at_exponents(CANONICAL_EXP, CANONICAL_EXP)
     rows = np.empty(len(trades), CANONICAL)
     rows["a"], rows["T"], rows["p"] = trades.id, trades.time_ms, trades.price_int
     rows["q"], rows["f"], rows["l"] = trades.quantity_int, trades.first_id, trades.last_id
     rows["m"] = trades.buyer_is_maker
-    return hashlib.sha256(rows.tobytes()).digest()
+    return rows.tobytes()
 
 
 def encode_rollup(rollup: Rollup) -> bytes:
@@ -109,7 +114,7 @@ def decode_rollup(value: bytes) -> Rollup:
         if record["v"] != ROLLUP:
             raise NewerFormat(f"rollup version {record['v']}; this tapedeck reads {ROLLUP}")
         return _rollup(record)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CorruptRecord(f"rollup of {len(value)} bytes is not what the format says: {error}") from error
 
 
@@ -118,8 +123,14 @@ def _rollup(record: dict[str, Any]) -> Rollup:
     columns: list[IntArray] = [np.empty(0, np.int64)] * len(_COLUMNS)
     if "pq" in record:
         totals = PriceTotals(record["lo"], record["hi"], record["g"], int(record["pq"]), int(record["ppq"]))
-        columns = [unpack(record[name], record["prices"]) for name in _COLUMNS]
+        columns = [unpack(record[name], record["prices"]).astype(np.int64, copy=False) for name in _COLUMNS]
     price, buy, sell, buy_trades, sell_trades = columns
+    numbers = [record[name] for name in ("n", "valid", "i0", "i1", "t0", "t1", "pe", "qe")]
+    if (
+        not all(isinstance(number, int) for number in numbers)
+        or record["n"] > record["i1"] - record["i0"] + 1
+    ):
+        raise ValueError("its head holds no ids")
     return Rollup(
         rows=record["n"],
         valid=record["valid"],

@@ -1,8 +1,9 @@
 """One symbol's tape in memory: which ids are held, the rows of unsealed hours, and what awaits a write.
 
-Invariant: `held` has the ids of the rows that can be read or have expired, and no others. A row that was
-appended is in `open` until its hour's block holds it, and its second is in `pending` or `writing` until a
-write has acknowledged it. Not thread-safe: the ledger's lock guards it.
+Invariant: `held` has the ids of the rows that can be read or have expired, and no others; ids below
+`settled` matter no more and are in it no more. A row that was appended is in `open` until its hour's block
+holds it, and its second is in `pending` or `writing` until a write has acknowledged it. Not thread-safe: the
+ledger's lock guards it.
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,13 @@ class Tape:
     changed: bool = False
     sizes_before: dict[int, int] = field(default_factory=dict)
     unsealable: set[int] = field(default_factory=set)
+    settled: int = 0
+
+    @property
+    def rows(self) -> int:
+        """How many rows are held."""
+        sealed = sum(rollup.rows for parts in self.sealed.values() for rollup in parts.values())
+        return sealed + sum(len(part) for parts in self.open.values() for part in parts)
 
     @property
     def unwritten(self) -> int:
@@ -52,8 +60,22 @@ class Tape:
         return self.pending.rows + self.writing.rows
 
     def new_among(self, trades: TradeColumns) -> TradeColumns:
-        """The rows whose ids are not held."""
-        return trades.take(~self.held.contains(trades.id))
+        """The rows whose ids are not held and have not expired."""
+        return trades.take(~self.held.contains(trades.id) & (trades.id >= self.settled))
+
+    def restore(self, rows: TradeColumns) -> None:
+        """Where rows of expired ids come back, or of ids before them, no expired id counts as held or settled
+        any more: history of that time is wanted again."""
+        expired = rows.id < self.settled
+        for run in self.state.expired:
+            expired |= (rows.id >= run.first_id) & (rows.id <= run.last_id)
+        if not expired.any():
+            return
+        for run in self.state.expired:
+            self.held.remove(run)
+        self.state = replace(self.state, expired=())
+        self.settled = 0
+        self.changed = True
 
     def take_in(self, new: TradeColumns) -> None:
         """Hold rows whose ids were not held, ids ascending, until a write has taken them."""
@@ -95,7 +117,7 @@ class Tape:
     def now(self) -> Held:
         """What is held at this instant."""
         open_hours = {hour_ms: tuple(parts) for hour_ms, parts in self.open.items()}
-        sealed = {hour_ms: tuple(parts.values()) for hour_ms, parts in self.sealed.items()}
+        sealed = {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()}
         return Held(self.held.runs, sealed, open_hours)
 
     def copied(self) -> "Tape":
@@ -105,7 +127,14 @@ class Tape:
             self.state,
             {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()},
             {hour_ms: list(parts) for hour_ms, parts in self.open.items()},
+            settled=self.settled,
         )
+
+    def recovered(self) -> None:
+        """All rows that can be read are held now: what lies before the oldest expired id has expired too, if
+        no row does."""
+        if self.state.expired and self.held.runs[0].first_id == self.state.expired[0].first_id:
+            self.settled = self.state.expired[0].first_id
 
     def due(self, finished_before_ms: int, most_rows: int) -> list[int]:
         """The open hours to be sealed now: finished and quiet since the last call, or grown too large.
@@ -131,17 +160,25 @@ class Tape:
 
     def settle(self, hour_ms: int, rows: TradeColumns, part: int, rollup: Rollup) -> None:
         """Part `part` of the hour holds these rows now: keep in memory what came meanwhile."""
-        rest = TradeColumns.concat(self.open[hour_ms])
+        self._close(hour_ms, rows)
+        self.sealed.setdefault(hour_ms, {})[part] = rollup
+
+    def _close(self, hour_ms: int, rows: TradeColumns) -> None:
+        """These rows of an hour need not be in memory any more; what came meanwhile stays."""
+        rest = TradeColumns.concat(self.open.get(hour_ms, []))
         rest = rest.take(~np.isin(rest.id, rows.id))
         if len(rest):
             self.open[hour_ms] = [rest]
         else:
-            del self.open[hour_ms]
-        self.sealed.setdefault(hour_ms, {})[part] = rollup
+            self.open.pop(hour_ms, None)
 
     def hours(self) -> list[int]:
         """The starts of the hours of which rows are held, oldest first."""
         return sorted(self.sealed.keys() | self.open.keys())
+
+    def hours_before(self, end_ms: int) -> list[int]:
+        """The hours that end at or before `end_ms`, oldest first."""
+        return [hour_ms for hour_ms in self.hours() if hour_ms + keys.HOUR_MS <= end_ms]
 
     def oldest_id(self, hours: list[int]) -> int | None:
         """The smallest id in these hours."""
@@ -149,14 +186,22 @@ class Tape:
         rows = [int(part.id.min()) for hour_ms in hours for part in self.open.get(hour_ms, ())]
         return min(sealed + rows, default=None)
 
-    def let_go(self, hours: list[int], expired: tuple[Run, ...]) -> None:
-        """These hours have expired; ids before the first of the `expired` runs matter no more."""
+    def settle_before(self, hours: list[int]) -> None:
+        """These hours are about to expire: ids before the newest held one that lies before all others kept
+        matter no more."""
+        kept = self.oldest_id([hour_ms for hour_ms in self.hours() if hour_ms not in hours])
+        newest = self.held.runs[-1].last_id
+        edge = self.held.last_up_to(newest if kept is None else kept - 1)
+        self.settled = max(self.settled, edge or 0)
+
+    def let_go(self, expiring: "Tape", hours: list[int], expired: tuple[Run, ...]) -> None:
+        """These hours of the `expiring` copy have expired; `expired` are their ids, as far as they matter."""
         for hour_ms in hours:
             self.sealed.pop(hour_ms, None)
-            self.open.pop(hour_ms, None)
+            self._close(hour_ms, TradeColumns.concat(expiring.open.get(hour_ms, [])))
             self.unsealable.discard(hour_ms)
         self.state = replace(self.state, expired=expired)
-        if expired:
+        if expired and expired[0].first_id == self.settled:
             self.held.forget_before(expired[0])
 
 

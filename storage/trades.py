@@ -8,15 +8,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from math import gcd
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
 IntArray = npt.NDArray[np.int64]
+AnyIntArray = npt.NDArray[np.integer[Any]]
 BoolArray = npt.NDArray[np.bool_]
 
 INT64_MAX = int(np.iinfo(np.int64).max)
+# The exchange's own precision: what is finer is refused when it is parsed.
+MOST_DECIMALS = 8
 # np.bincount adds in float64, which is exact for integers below this bound.
 FLOAT_EXACT = 2**53
 
@@ -69,8 +72,7 @@ class TradeColumns:
             return cls.empty()
         if len(parts) == 1:
             return parts[0]
-        price_exp = max(part.price_exp for part in parts)
-        quantity_exp = max(part.quantity_exp for part in parts)
+        price_exp, quantity_exp = finest_exponents(parts)
         parts = [part.at_exponents(price_exp, quantity_exp) for part in parts]
         columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
         return cls(**columns, price_exp=price_exp, quantity_exp=quantity_exp)
@@ -101,7 +103,7 @@ class TradeColumns:
 
     def by_id(self) -> Self:
         """Rows in id order, the first of equal ids kept."""
-        if len(self) < 2 or bool(np.all(np.diff(self.id) > 0)):
+        if len(self) < 2 or bool(np.all(self.id[1:] > self.id[:-1])):
             return self
         _, first = np.unique(self.id, return_index=True)
         return self.take(first)
@@ -109,15 +111,46 @@ class TradeColumns:
     def within(self, start_ms: int, end_ms: int) -> Self:
         """The rows with start_ms <= T < end_ms."""
         inside = (self.time_ms >= start_ms) & (self.time_ms < end_ms)
-        return self if bool(inside.all()) else self.take(inside)
+        count = int(np.count_nonzero(inside))
+        if count == len(self):
+            return self
+        first = int(inside.argmax())
+        # Times ascend with few exceptions: mostly one stretch is meant, which need not be copied.
+        stretch = slice(first, first + count)
+        return self.take(stretch if bool(inside[stretch].all()) else inside)
 
     @property
     def valid(self) -> BoolArray:
         """False for rows that the exchange marked invalid."""
         return self.quantity_int > 0
 
+    def prints(self) -> "Prints":
+        """What was traded at which price."""
+        return Prints(
+            self.price_int, self.quantity_int, self.buyer_is_maker, self.price_exp, self.quantity_exp
+        ).valid()
+
 
 _COLUMNS = tuple(f.name for f in fields(TradeColumns) if not f.name.endswith("_exp"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prints:
+    """What a histogram is made of: the (n,) columns of `TradeColumns` of these names, of any integer type."""
+
+    price_int: AnyIntArray
+    quantity_int: AnyIntArray
+    buyer_is_maker: BoolArray
+    price_exp: int
+    quantity_exp: int
+
+    def valid(self) -> "Prints":
+        """Those that the exchange did not mark invalid."""
+        if bool(self.quantity_int.all()):
+            return self
+        valid = self.quantity_int > 0
+        columns = self.price_int[valid], self.quantity_int[valid], self.buyer_is_maker[valid]
+        return Prints(*columns, self.price_exp, self.quantity_exp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,8 +183,27 @@ class PriceTotals:
             square_notional=second + 2 * low * first + low * low * total,
         )  # fmt: skip
 
+    @classmethod
+    def merged(cls, parts: Sequence["PriceHistogram"]) -> "PriceTotals":
+        """The totals of disjoint trades together, at the finest exponents of their histograms, none empty."""
+        price_exp, quantity_exp = finest_exponents(parts)
+        totals = [
+            part.totals.shifted(price_exp - part.price_exp, quantity_exp - part.quantity_exp)
+            for part in parts
+            if part.totals is not None
+        ]
+        return cls(
+            min(part.low for part in totals),
+            max(part.high for part in totals),
+            gcd(*(part.divisor for part in totals)),
+            sum(part.notional for part in totals),
+            sum(part.square_notional for part in totals),
+        )
+
     def shifted(self, price_step: int, quantity_step: int) -> "PriceTotals":
         """The same values with more decimals (or fewer, where that is exact)."""
+        if price_step == quantity_step == 0:
+            return self
         return PriceTotals(
             _shifted(self.low, price_step),
             _shifted(self.high, price_step),
@@ -214,13 +266,11 @@ class PriceHistogram:
             return cls.of(TradeColumns.empty())
         if len(parts) == 1:
             return parts[0]
-        price_exp = max(part.price_exp for part in parts)
-        quantity_exp = max(part.quantity_exp for part in parts)
+        price_exp, quantity_exp = finest_exponents(parts)
         parts = [part.at_exponents(price_exp, quantity_exp) for part in parts]
         bin_int = max((part.bin_int for part in parts if part.bin_int is not None), default=None)
         columns = [np.concatenate([getattr(part, name) for part in parts]) for name in _HISTOGRAM_COLUMNS]
-        totals = _merged([part.totals for part in parts if part.totals is not None])
-        return _histogram(columns, price_exp, quantity_exp, totals)._summed(bin_int)
+        return _histogram(columns, price_exp, quantity_exp, PriceTotals.merged(parts))._summed(bin_int)
 
     def in_bins(self, bin_int: int) -> "PriceHistogram":
         """The same trades in bins of `bin_int` price units, a multiple of the present ones."""
@@ -331,15 +381,10 @@ def _histogram(
     return PriceHistogram(price, buy, sell, buy_trades, sell_trades, price_exp, quantity_exp, totals, bin_int)
 
 
-def _merged(parts: Sequence[PriceTotals]) -> PriceTotals:
-    """The totals of disjoint trades together, all at the same exponents."""
-    return PriceTotals(
-        min(part.low for part in parts),
-        max(part.high for part in parts),
-        gcd(*(part.divisor for part in parts)),
-        sum(part.notional for part in parts),
-        sum(part.square_notional for part in parts),
-    )
+def finest_exponents(parts: Iterable[TradeColumns | PriceHistogram]) -> tuple[int, int]:
+    """The decimals of price and of quantity at which every part is exact."""
+    exponents = [(part.price_exp, part.quantity_exp) for part in parts]
+    return max(price for price, _ in exponents), max(quantity for _, quantity in exponents)
 
 
 def _shifted(n: int, places: int) -> int:

@@ -5,19 +5,29 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
 
 from storage import keys
-from storage.blocks import decode_block
+from storage.blocks import Block, decode_block
 from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.errors import CorruptRecord, LedgerError
+from storage.errors import LEFT, CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
+from storage.ladder import PriceLadder
 from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
-# Decoded hours that a view keeps: those at the two ends of its window.
-KEPT_HOURS = 2
+# Decoded parts of hours that a view keeps: those at the two ends of its window.
+KEPT_PARTS = 2
+# Keys hold times of 13 digits.
+FOREVER_MS = 10**13
+# What a symbol's trades are kept in.
+FAMILIES = ("blocks", "candles", "rollup", "trades")
+
+T = TypeVar("T")
 
 # The records with first <= key < stop, in key order.
 Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
@@ -27,12 +37,12 @@ Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 class Held:
     """What a symbol's tape holds at one instant, the sealed rows themselves left on disk.
 
-    `sealed` has the rollups of an hour's blocks and `open` the rows of an hour that are in no block, both by
-    the hour's start in UTC milliseconds.
+    `sealed` has the rollups of an hour's blocks by part and `open` the rows of an hour that are in no block,
+    both by the hour's start in UTC milliseconds.
     """
 
     runs: tuple[Run, ...]
-    sealed: Mapping[int, Sequence[Rollup]]
+    sealed: Mapping[int, Mapping[int, Rollup]]
     open: Mapping[int, Sequence[TradeColumns]]
 
 
@@ -53,7 +63,7 @@ class LedgerView:
         self._symbol = symbol
         self._held = held
         self._stored = stored
-        self._decoded: dict[int, TradeColumns] = {}
+        self._decoded: dict[tuple[int, int], TradeColumns] = {}
 
     @property
     def runs(self) -> tuple[Run, ...]:
@@ -62,9 +72,29 @@ class LedgerView:
     def chunks(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
         """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
         for hour_ms in self._hours(start_ms, end_ms):
-            rows = self._rows(hour_ms).within(start_ms, end_ms)
+            rows = self._rows(hour_ms, start_ms, end_ms)
             if len(rows):
                 yield rows
+
+    def chunks_of_ids(self, first_id: int, last_id: int) -> Iterator[TradeColumns]:
+        """The rows with first_id <= id <= last_id, an hour a chunk, ids ascending within each."""
+        for hour_ms, (least, greatest) in self.id_spans().items():
+            if least <= last_id and greatest >= first_id:
+                rows = self._rows(hour_ms, hour_ms, hour_ms + keys.HOUR_MS)
+                yield rows.take((rows.id >= first_id) & (rows.id <= last_id))
+
+    def id_spans(self) -> dict[int, tuple[int, int]]:
+        """The smallest and the greatest id of each hour that holds rows, hours ascending."""
+        return {
+            hour_ms: (self._oldest_id(hour_ms), self._newest_id(hour_ms))
+            for hour_ms in self._hours(0, FOREVER_MS)
+        }
+
+    def stored_bytes(self) -> int:
+        """The bytes of the symbol's records on disk, keys included; reads them all."""
+        prefixes = [f"{family}:{self._symbol}" for family in FAMILIES]
+        spans = [(f"{prefix}:".encode(), f"{prefix};".encode()) for prefix in prefixes]
+        return sum(len(key) + len(value) for span in spans for key, value in self._stored(*span))
 
     def trades(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order."""
@@ -73,13 +103,34 @@ class LedgerView:
     def histogram(self, start_ms: int, end_ms: int, *, exact: bool = True) -> PriceHistogram:
         """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins."""
         parts: list[PriceHistogram] = []
+        in_bins: list[int] = []
         for hour_ms in self._hours(start_ms, end_ms):
-            if not exact and self._is_whole(hour_ms, start_ms, end_ms):
-                parts += [rollup.histogram for rollup in self._held.sealed.get(hour_ms, ())]
-                parts.append(PriceHistogram.of(self._open_rows(hour_ms)))
+            rollups = [rollup.histogram for rollup in self._rollups(hour_ms)]
+            whole = _is_whole(hour_ms, start_ms, end_ms)
+            if whole and (not exact or all(part.bin_int is None for part in rollups)):
+                parts += rollups
+                parts += [PriceHistogram.of(rows) for rows in self._open_rows(hour_ms)]
+            elif whole and hour_ms not in self._held.open:
+                in_bins.append(hour_ms)
             else:
-                parts.append(PriceHistogram.of(self._rows(hour_ms).within(start_ms, end_ms)))
-        return PriceHistogram.merge(parts)
+                parts.append(PriceHistogram.of(self._rows(hour_ms, start_ms, end_ms)))
+        return self._by_exact_price(in_bins, parts) if in_bins else PriceHistogram.merge(parts)
+
+    def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
+        """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
+        parts = [part for part in parts if len(part)]
+        rollups = [rollup.histogram for hour_ms in hours for rollup in self._rollups(hour_ms)]
+        ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))])
+        if ladder is None:
+            decoded = (
+                PriceHistogram.of(self._rows(hour_ms, hour_ms, hour_ms + keys.HOUR_MS)) for hour_ms in hours
+            )
+            return PriceHistogram.merge([*decoded, *parts])
+        for prints in self._blocks(hours, Block.prints):
+            ladder.add(prints)
+        for part in parts:
+            ladder.add_sums(part)
+        return ladder.histogram()
 
     def candles(self, start_ms: int, end_ms: int) -> MinuteCandles:
         """Minute candles over [start_ms, end_ms); the minutes at its ends hold the window's trades alone."""
@@ -96,20 +147,25 @@ class LedgerView:
         cuts = [at for at in (start_ms, end_ms) if at in range(hour_ms, hour_ms + keys.HOUR_MS)]
         kept = self._kept_candles(hour_ms) if not any(at % MINUTE_MS for at in cuts) else None
         if kept is None:
-            yield MinuteCandles.of(self._rows(hour_ms).within(start_ms, end_ms))
+            yield MinuteCandles.of(self._rows(hour_ms, start_ms, end_ms))
             return
         yield from (part.within(start_ms, end_ms) for part in kept)
-        yield MinuteCandles.of(self._open_rows(hour_ms).within(start_ms, end_ms))
+        yield from (MinuteCandles.of(rows.within(start_ms, end_ms)) for rows in self._open_rows(hour_ms))
 
     def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
-        """Those of each part of a sealed hour; None unless every part has some that can be read."""
+        """Those of each part of a sealed hour; None unless every part has its own, and they can be read."""
         first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
-        parts = len(self._held.sealed.get(hour_ms, ()))
+        rollups = self._held.sealed.get(hour_ms, {})
         try:
-            kept = [decode_candles(value, hour_ms) for _, value in self._stored(first, stop)] if parts else []
+            kept = {
+                part: decode_candles(value, hour_ms)
+                for _, part, value in self._parts(first, stop)
+                if part in rollups
+            }
         except CorruptRecord:
             return None
-        return kept if len(kept) == parts else None
+        counted = {part: int(candles.trades.sum()) for part, candles in kept.items()}
+        return list(kept.values()) if counted == {p: r.valid for p, r in rollups.items()} else None
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
@@ -123,7 +179,11 @@ class LedgerView:
         last_id, last_ms = max((count.last for count in counts), default=(None, None))
         runs = _up_to_date(self.runs, live_until_ms)
         gaps = tuple(
-            gap for gap in gaps_between(self.runs) if gap.after_ms < end_ms and gap.before_ms >= start_ms
+            gap
+            for gap in gaps_between(self.runs)
+            if (gap.after_ms < end_ms and gap.before_ms >= start_ms)
+            # T steps back at times: what lies among the ids is missing there all the same.
+            or (first_id is not None and last_id is not None and first_id < gap.first_id < last_id)
         )
         return Coverage(
             start_ms,
@@ -139,15 +199,39 @@ class LedgerView:
             uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
         )
 
+    def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
+        """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.
+
+        It cuts no hour, so nothing is decoded for it. None where nothing is held.
+        """
+        if not self.runs:
+            return None
+        start_ms = min(run.first_ms for run in self.runs)
+        end_ms = max(end_ms, *(run.last_ms + 1 for run in self.runs))
+        known = _up_to_date(self.runs, live_until_ms)
+        return replace(
+            self.coverage(0, FOREVER_MS),
+            start_ms=start_ms,
+            end_ms=end_ms,
+            uncovered_ms=uncovered_ms(known, start_ms, end_ms),
+        )
+
+    def sealed_hours(self, start_ms: int, end_ms: int) -> Iterator[tuple[int, Rollup]]:
+        """The sealed hours that touch the window by their start, newest first, each part with its rollup."""
+        for hour_ms in reversed(self._hours(start_ms, end_ms)):
+            for rollup in sorted(self._rollups(hour_ms), key=lambda part: part.first_id, reverse=True):
+                yield hour_ms, rollup
+
     def last_trade(self, start_ms: int, end_ms: int) -> TradeColumns:
         """The valid row of the window with the highest id; no row where there is none."""
         last = TradeColumns.empty()
-        newest_first = sorted(self._hours(start_ms, end_ms), key=self._newest_id, reverse=True)
-        for hour_ms in newest_first:
-            if len(last) and int(last.id[0]) > self._newest_id(hour_ms):
+        newest = {hour_ms: self._newest_id(hour_ms) for hour_ms in self._hours(start_ms, end_ms)}
+        for hour_ms in sorted(newest, key=newest.__getitem__, reverse=True):
+            if len(last) and int(last.id[0]) > newest[hour_ms]:
                 break
-            rows = self._rows(hour_ms).within(start_ms, end_ms)
-            last = TradeColumns.concat([last, rows.take(rows.valid)]).by_id().take(slice(-1, None))
+            rows = self._rows(hour_ms, start_ms, end_ms)
+            found = rows.take(np.flatnonzero(rows.valid)[-1:])
+            last = TradeColumns.concat([last, found]).by_id().take(slice(-1, None))
         return last
 
     def _hours(self, start_ms: int, end_ms: int) -> list[int]:
@@ -156,47 +240,99 @@ class LedgerView:
         return sorted(hour for hour in self._held.sealed.keys() | self._held.open.keys() if hour in touching)
 
     def _newest_id(self, hour_ms: int) -> int:
-        sealed = [rollup.last_id for rollup in self._held.sealed.get(hour_ms, ())]
+        sealed = [rollup.last_id for rollup in self._rollups(hour_ms)]
         return max(sealed + [int(part.id.max()) for part in self._held.open.get(hour_ms, ())])
 
-    @staticmethod
-    def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
-        return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+    def _whole(self, start_ms: int, end_ms: int) -> list[int]:
+        """The sealed hours that lie whole in the window, in order."""
+        return [
+            hour_ms
+            for hour_ms in self._hours(start_ms, end_ms)
+            if hour_ms in self._held.sealed and _is_whole(hour_ms, start_ms, end_ms)
+        ]
+
+    def _loose(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
+        """The window's rows beside the rollups of its whole hours: of cut hours, and in memory."""
+        for hour_ms in self._hours(start_ms, end_ms):
+            if _is_whole(hour_ms, start_ms, end_ms):
+                yield from self._open_rows(hour_ms)
+            elif len(rows := self._rows(hour_ms, start_ms, end_ms)):
+                yield rows
+
+    def _oldest_id(self, hour_ms: int) -> int:
+        sealed = [rollup.first_id for rollup in self._rollups(hour_ms)]
+        return min(sealed + [int(part.id.min()) for part in self._held.open.get(hour_ms, ())])
 
     def _counts(self, start_ms: int, end_ms: int) -> Iterator[_Count]:
-        for hour_ms in self._hours(start_ms, end_ms):
-            if self._is_whole(hour_ms, start_ms, end_ms):
-                for rollup in self._held.sealed.get(hour_ms, ()):
-                    first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
-                    yield _Count(rollup.rows, rollup.valid, first, last)
-                rows = self._open_rows(hour_ms)
-            else:
-                rows = self._rows(hour_ms).within(start_ms, end_ms)
-            if len(rows):
-                ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
-                yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
+        for hour_ms in self._whole(start_ms, end_ms):
+            for rollup in self._rollups(hour_ms):
+                first, last = (rollup.first_id, rollup.first_ms), (rollup.last_id, rollup.last_ms)
+                yield _Count(rollup.rows, rollup.valid, first, last)
+        for rows in self._loose(start_ms, end_ms):
+            ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
+            yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
 
-    def _open_rows(self, hour_ms: int) -> TradeColumns:
-        return TradeColumns.concat(self._held.open.get(hour_ms, ())).by_id()
+    def _open_rows(self, hour_ms: int) -> list[TradeColumns]:
+        """The rows of an hour that are in memory, if there are any, as one."""
+        parts = self._held.open.get(hour_ms)
+        return [TradeColumns.concat(parts).by_id()] if parts else []
 
-    def _rows(self, hour_ms: int) -> TradeColumns:
-        """All rows of an hour, from its blocks and from memory."""
-        if hour_ms not in self._decoded:
-            while len(self._decoded) >= KEPT_HOURS:
+    def _rows(self, hour_ms: int, start_ms: int, end_ms: int) -> TradeColumns:
+        """The rows of an hour that lie in the window, from its blocks and from memory."""
+        part = max(start_ms, hour_ms), min(end_ms, hour_ms + keys.HOUR_MS)
+        if part not in self._decoded:
+            while len(self._decoded) >= KEPT_PARTS:
                 self._decoded.pop(next(iter(self._decoded)))
-            parts = [self._open_rows(hour_ms)]
+            parts = self._open_rows(hour_ms)
             if hour_ms in self._held.sealed:
-                parts += self._blocks(hour_ms)
-            self._decoded[hour_ms] = TradeColumns.concat(parts).by_id()
-        return self._decoded[hour_ms]
+                parts += self._blocks([hour_ms], Block.trades)
+            self._decoded[part] = TradeColumns.concat(parts).by_id().within(*part)
+        return self._decoded[part]
 
-    def _blocks(self, hour_ms: int) -> Iterator[TradeColumns]:
-        first, stop = keys.block(self._symbol, hour_ms), keys.block(self._symbol, hour_ms + keys.HOUR_MS)
+    def _rollups(self, hour_ms: int) -> list[Rollup]:
+        return list(self._held.sealed.get(hour_ms, {}).values())
+
+    def _parts(self, first: bytes, stop: bytes) -> Iterator[tuple[int, int, bytes]]:
+        """Hour, part and value of the records of sealed hours."""
         for key, value in self._stored(first, stop):
+            name = keys.parsed(key)
+            if name is not None and name.time_ms is not None:
+                yield name.time_ms, name.part, value
+
+    def _blocks(self, hours: Sequence[int], decode: Callable[[Block], T]) -> Iterator[T]:
+        """The blocks that the rollups of these hours, ascending, speak of, as `decode` reads them; a block
+        without a rollup does not count."""
+        rollups = {
+            (hour_ms, part): rollup
+            for hour_ms in hours
+            for part, rollup in self._held.sealed[hour_ms].items()
+        }
+        first, stop = keys.block(self._symbol, hours[0]), keys.block(self._symbol, hours[-1] + keys.HOUR_MS)
+        for hour_ms, part, value in self._parts(first, stop):
+            rollup = rollups.pop((hour_ms, part), None)
+            if rollup is None:
+                continue
             try:
-                yield decode_block(value).trades()
+                block = decode_block(value)
+                _check_same(block, rollup)
+                decoded = decode(block)
             except LedgerError as error:
-                raise type(error)(f"{key.decode()}: {error}; left in place") from error
+                name = keys.block(self._symbol, hour_ms, part).decode()
+                raise type(error)(f"{name}: {error}; {LEFT}") from error
+            yield decoded
+        for hour_ms, part in rollups:
+            name = keys.block(self._symbol, hour_ms, part).decode()
+            raise CorruptRecord(f"{name} is gone although its rollup stands; {LEFT}")
+
+
+def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
+    return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+
+
+def _check_same(block: Block, rollup: Rollup) -> None:
+    """A block may hold more than its rollup: rows that came late, while they are being joined to it."""
+    if len(block) < rollup.rows or block.first_id > rollup.first_id or block.last_id < rollup.last_id:
+        raise CorruptRecord(f"block of {len(block)} trades beside a rollup of {rollup.rows}")
 
 
 def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:

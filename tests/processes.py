@@ -53,9 +53,13 @@ class Process:
         return self.child.wait(within_s)
 
 
+def inherited() -> dict[str, str]:
+    """The environment of the tests without settings of tapedeck's."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TAPEDECK_")}
+
+
 def start(*command: str, environment: dict[str, str] | None = None) -> Process:
     """A command whose output and errors are read line by line."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TAPEDECK_")}
     return Process(
         subprocess.Popen(
             command,
@@ -64,7 +68,7 @@ def start(*command: str, environment: dict[str, str] | None = None) -> Process:
             stdin=subprocess.DEVNULL,
             text=True,
             cwd=ROOT,
-            env=inherited | (environment or {}),
+            env=inherited() | (environment or {}),
         )
     )
 
@@ -81,6 +85,7 @@ def environment_for(urls: dict[str, Any], data_dir: Path, **settings: object) ->
     chosen = {
         "STREAM_URLS": urls["stream_url"],
         "REST_URL": urls["rest_url"],
+        "ARCHIVE_URL": urls["archive_url"],
         "SYMBOLS": "BTCUSDT",
         "DATA_DIR": str(data_dir),
         "PORT": "0",

@@ -1,11 +1,12 @@
 """Trades for tests: hypothesis strategies and a plain way to write a few rows down."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from hypothesis import strategies as st
 
-from storage.trades import TradeColumns
+from storage.trades import PriceHistogram, TradeColumns
 
 START_MS = 1_700_000_000_000
 
@@ -48,6 +49,27 @@ def rows_of(trades: TradeColumns) -> list[Row]:
     )
 
 
+# Bought and sold quantity, number of buys and of sells.
+Sums = tuple[int, int, int, int]
+
+
+def plain_sums(rows: Iterable[Sequence[int]]) -> dict[int, Sums]:
+    """What the valid rows sum to at each price, one after the other."""
+    sums: dict[int, list[int]] = defaultdict(lambda: [0] * 4)
+    for _, _, price, quantity, _, _, maker in rows:
+        if quantity:
+            sums[price][maker] += quantity
+            sums[price][2 + maker] += 1
+    return {price: (buy, sell, buys, sells) for price, (buy, sell, buys, sells) in sorted(sums.items())}
+
+
+def sums_of(histogram: PriceHistogram) -> dict[int, Sums]:
+    """A histogram in the form of `plain_sums`, at the exponents that it has."""
+    columns = (histogram.buy, histogram.sell, histogram.buy_trades, histogram.sell_trades)
+    sums = zip(*(column.tolist() for column in columns), strict=True)
+    return dict(zip(histogram.price_int.tolist(), sums, strict=True))
+
+
 def run_of(first_id: int, count: int, *, start_ms: int = START_MS, step_ms: int = 100) -> TradeColumns:
     """`count` plain trades with consecutive ids, `step_ms` apart; all but the time follows from the id."""
     return columns(
@@ -68,7 +90,11 @@ def run_of(first_id: int, count: int, *, start_ms: int = START_MS, step_ms: int 
 
 @st.composite
 def tapes(draw: st.DrawFn, *, max_size: int = 60, seconds: int = 5, gaps: bool = True) -> TradeColumns:
-    """Trades with ascending ids: jumps, repeated and falling times, invalid rows, all kinds of decimals."""
+    """Trades with ascending ids: jumps, repeated and falling times, invalid rows, all kinds of decimals.
+
+    Prices lie anywhere, or within a thousand steps of each other, so that rollups have bins that hold many.
+    """
+    low, high = draw(st.sampled_from([(1, 10**9), (6_000_000, 6_001_000)]))
     unit = 10 ** draw(st.integers(0, 8))
     size = draw(st.integers(0, max_size))
     identity = draw(st.integers(0, 2**40))
@@ -82,7 +108,7 @@ def tapes(draw: st.DrawFn, *, max_size: int = 60, seconds: int = 5, gaps: bool =
             rows.append((identity, time_ms, 0, 0, -1, -1, False))
             continue
         first += draw(st.sampled_from([0, 0, 0, 7])) if gaps else 0
-        price = draw(st.integers(1, 10**9)) * unit
+        price = draw(st.integers(low, high)) * unit
         quantity = draw(st.integers(1, 10**9)) * unit
         rows.append((identity, time_ms, price, quantity, first, first + fills - 1, draw(st.booleans())))
         first += fills

@@ -197,7 +197,7 @@ def test_the_storage_format_has_the_key_of_a_further_part(form: str) -> None:
     make = {"blocks": keys.block, "rollup": keys.rollup, "candles": keys.candles}[form.partition(":")[0]]
     key = make("SYM", HOUR, 2)
     assert key == form.format(SYM="SYM", hour=HOUR, part=2).encode()
-    assert keys.sealed_hour(key.decode().partition(":")[2]) == ("SYM", HOUR, 2)
+    assert keys.parsed(key) == (form.partition(":")[0], "SYM", HOUR, 2)
     assert f"`{form}`" in FORMAT
 
 
@@ -224,7 +224,7 @@ def test_the_storage_format_has_no_key_but_those_of_the_code() -> None:
 
 def is_key(value: object) -> bool:
     """Whether it makes keys."""
-    return inspect.isfunction(value) and inspect.get_annotations(value)["return"] is bytes
+    return inspect.isfunction(value) and inspect.get_annotations(value).get("return") is bytes
 
 
 @pytest.mark.parametrize(

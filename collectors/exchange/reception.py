@@ -1,4 +1,4 @@
-"""Requests as they come in: REST to the desk, upgrades to the door, and what is hung up on.
+"""Requests as they come in: REST to the desk, dumps from the archive, upgrades to the door; hanging up.
 
 Invariant: whoever is kept waiting is let go when the exchange closes.
 """
@@ -11,6 +11,7 @@ from http import HTTPStatus
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from collectors.exchange.archive import Habits, StandInArchive, is_archive_address
 from collectors.exchange.clock import Pause
 from collectors.exchange.desk import Desk
 from collectors.exchange.door import Door
@@ -19,15 +20,26 @@ from collectors.exchange.link import Link, reset
 from collectors.exchange.replies import Reply
 from collectors.exchange.streams import StreamRefused, is_stream_address, opened
 
+# A large body is on its way for longer than a goodbye.
+DUMP_S = 120.0
+
 
 class Reception:
     """`rest_down` makes REST reset every connection."""
 
     def __init__(
-        self, desk: Desk, door: Door, limits: Limits, *, clock: Callable[[], int], pause: Pause
+        self,
+        desk: Desk,
+        door: Door,
+        archive: StandInArchive,
+        limits: Limits,
+        *,
+        clock: Callable[[], int],
+        pause: Pause,
     ) -> None:
         self.rest_down = False
-        self._desk, self._door, self._limits = desk, door, limits
+        self.archive_habits = Habits()
+        self._desk, self._door, self._archive, self._limits = desk, door, archive, limits
         self._clock, self._pause = clock, pause
 
     async def admit(self, link: Link, request: Request) -> Response | None:
@@ -36,6 +48,8 @@ class Reception:
             return await self._knock(link, request.path)
         if self.rest_down:
             return await self._hang_up(link)
+        if is_archive_address(request.path):
+            return await self._dump(link, request.path)
         answer = await self._desk.answer(request.method, request.path, request.headers)
         response = _response(answer.reply, self._clock())
         if answer.reset_after is None:
@@ -45,6 +59,12 @@ class Reception:
         if answer.reset_after:
             link.transport.write(raw[: len(raw) - round(body * answer.reset_after)])
         return await self._hang_up(link)
+
+    async def _dump(self, link: Link, target: str) -> Response:
+        link.close_timeout = DUMP_S
+        now_ms, habits = self._clock(), self.archive_habits
+        found = await asyncio.to_thread(self._archive.respond, target, now_ms, habits)
+        return _response(found, now_ms)
 
     async def _knock(self, link: Link, target: str) -> Response | None:
         verdict = self._door.knock(self._clock())

@@ -1,4 +1,4 @@
-"""The stand-in on one loopback port: plain GETs are REST, upgrades are websocket links.
+"""The stand-in on one loopback port: plain GETs are REST or dumps, upgrades are websocket links.
 
 Invariant: all that happens by time happens by the exchange's clock, in one loop; a link that reads slowly,
 or not at all, is dropped and never delays another. A trade's way: truth, faults, link, socket.
@@ -17,6 +17,7 @@ from websockets.asyncio.server import serve as serve_websocket
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from collectors.exchange.archive import Habits, StandInArchive
 from collectors.exchange.clock import Pause
 from collectors.exchange.desk import Desk
 from collectors.exchange.distort import Way
@@ -31,7 +32,7 @@ from collectors.exchange.press import Press
 from collectors.exchange.reception import Reception
 from collectors.exchange.report import Breach, LinkReport, Punishment, Report
 from collectors.exchange.script import FaultScript
-from collectors.exchange.truth import Truth, declare
+from collectors.exchange.truth import Archived, Truth, declare
 from collectors.exchange.weights import WeightMeter
 from storage.trades import TradeColumns
 
@@ -46,7 +47,8 @@ class Exchange:
 
     `clock` gives the exchange's time, UTC ms, and all its timers run by it; trades are printed when it passes
     them. History reaches `history_hours` back from the moment the exchange opens. `faults` are put in at that
-    moment, others whenever `inject` is called. `rest_down` makes REST reset every connection.
+    moment, others whenever `inject` is called. `rest_down` makes REST reset every connection;
+    `archive_habits` says how the daily dumps look, which go back to the market's beginning.
     """
 
     def __init__(
@@ -76,7 +78,14 @@ class Exchange:
         self._desk = Desk(
             self.market, self.script, self.limits, clock=clock, sleep=self._pause.sleep, punish=self._punish
         )
-        self._reception = Reception(self._desk, self._door, self.limits, clock=clock, pause=self._pause)
+        self._reception = Reception(
+            self._desk,
+            self._door,
+            StandInArchive(Archived(self.market)),
+            self.limits,
+            clock=clock,
+            pause=self._pause,
+        )
         self._press = Press(
             self.market, self.script, self.limits, links=self._open_links, skew_ms=self._desk.skew_ms
         )
@@ -92,6 +101,14 @@ class Exchange:
     @rest_down.setter
     def rest_down(self, is_down: bool) -> None:
         self._reception.rest_down = is_down
+
+    @property
+    def archive_habits(self) -> Habits:
+        return self._reception.archive_habits
+
+    @archive_habits.setter
+    def archive_habits(self, habits: Habits) -> None:
+        self._reception.archive_habits = habits
 
     @property
     def weights(self) -> WeightMeter:

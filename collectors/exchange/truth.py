@@ -98,6 +98,28 @@ class Truth:
         return rows
 
 
+class Archived:
+    """The truth as daily dumps have it: without the ids that exist nowhere."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+        self.first_id_from = truth.first_id_from
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        return self._truth.instruments
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        return self._truth.symbols
+
+    def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
+        return self._truth.kept(self._truth.trades(symbol, start_ms, end_ms), symbol)
+
+    def from_id(self, symbol: str, first_id: int, limit: int) -> TradeColumns:
+        return self._truth.kept(self._truth.from_id(symbol, first_id, limit), symbol)
+
+
 def declare(truth: Truth, placed: Placed[Any]) -> None:
     """Makes a fault about the truth part of it; others are none of its business."""
     fault = placed.fault

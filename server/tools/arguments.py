@@ -53,7 +53,7 @@ def symbol_of(written: Any, instruments: Mapping[str, Instrument], current: Coll
 
     Of several with one base, those that are recorded at present (`current`) come first.
     """
-    name = "".join(c for c in str(written) if c.isalnum()).upper()
+    name = symbol_name(written)
     if name in instruments:
         return name
     of_base = sorted(symbol for symbol, known in instruments.items() if name and known.base == name)
@@ -64,6 +64,11 @@ def symbol_of(written: Any, instruments: Mapping[str, Instrument], current: Coll
     hint = f"try {' or '.join(near)}" if near else "try one of these"
     recorded = ", ".join(sorted(instruments)) or "none yet"
     raise Refusal("SYMBOL_UNKNOWN", f"{_shown(written)} is not recorded; recorded are {recorded}; {hint}")
+
+
+def symbol_name(written: Any) -> str:
+    """How the exchange writes it: btc/usdt and BTC-USDT as BTCUSDT."""
+    return "".join(c for c in str(written) if c.isalnum()).upper()
 
 
 def window_of(

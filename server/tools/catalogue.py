@@ -16,6 +16,7 @@ from pydantic import Field, WithJsonSchema
 
 from analytics.errors import Refused
 from server.tools.answers import result_of
+from server.tools.coverage import CoverageAnswer, coverage_answer
 from server.tools.profile import ProfileAnswer, profile_answer
 from server.tools.refusals import Refusal
 from server.tools.tape import Question, Tape
@@ -79,8 +80,14 @@ VACUUMS = (
     "pockets', or where a stop would not sit in one. Traded volume, not the order book and not a forecast: "
     "thin does not mean that price will move fast."
 )
+COVERAGE = (
+    "What is kept: recorded symbols, first and last trade of each, whether every trade is there, gaps by id, "
+    "history still being fetched and when it will be here, how far the recording lags. Use it for 'what data "
+    "do you have', 'since when', 'why PARTIAL', or, with detail=full, to compare sealed hours with another "
+    "recording by SHA-256. Not for prices or volumes: each other tool gives these with its own coverage."
+)
 
-Answer = TypeVar("Answer", ProfileAnswer, VacuumsAnswer)
+Answer = TypeVar("Answer", ProfileAnswer, VacuumsAnswer, CoverageAnswer)
 
 
 def add_tools(mcp: MCPServer, tape: Tape) -> None:
@@ -88,8 +95,11 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
     threads = CapacityLimiter(AT_ONCE)
 
     async def answer(window: dict[str, Any], analyse: Callable[[Question], Answer]) -> CallToolResult:
+        return await result(partial(_analysed, tape, window, analyse))
+
+    async def result(make: Callable[[], Answer]) -> CallToolResult:
         try:
-            return await to_thread.run_sync(partial(_answer, tape, window, analyse), limiter=threads)
+            return await to_thread.run_sync(partial(_answer, make), limiter=threads)
         except Refusal as refusal:
             return refusal.result()
 
@@ -167,6 +177,41 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
             ),
         )
 
+    @mcp.tool(title="Data coverage", description=COVERAGE, annotations=READ_ONLY)
+    async def get_data_coverage(
+        symbol: Annotated[
+            Any,
+            TEXT_OR_NULL,
+            Field(description="recorded symbol as people write it, in detail; default an overview of all"),
+        ] = None,
+        duration_hours: Annotated[
+            Any,
+            NUMBER_OR_NULL,
+            Field(
+                description="window length in hours up to end_time, 0.0167 (a minute) to 168; "
+                "with no window at all, everything that is kept"
+            ),
+        ] = None,
+        start_time: StartTime = None,
+        end_time: EndTime = None,
+        session: Session = None,
+        detail: Annotated[
+            Any, TEXT, Field(description="summary, or full for the SHA-256 of each sealed hour of a symbol")
+        ] = "summary",
+    ) -> Annotated[CallToolResult, CoverageAnswer]:
+        return await result(
+            partial(
+                coverage_answer,
+                tape,
+                symbol=symbol,
+                duration_hours=duration_hours,
+                start_time=start_time,
+                end_time=end_time,
+                session=session,
+                detail=_or(detail, "summary"),
+            )
+        )
+
 
 def _or(written: Any, default: Any) -> Any:
     """Some clients send null for every option that was not chosen."""
@@ -183,11 +228,16 @@ def _window(symbol: Any, duration_hours: Any, start_time: Any, end_time: Any, se
     }
 
 
-def _answer(tape: Tape, window: dict[str, Any], analyse: Callable[[Question], Answer]) -> CallToolResult:
-    """Load, analyse, present; whatever has no answer leaves as a coded error."""
+def _analysed(tape: Tape, window: dict[str, Any], analyse: Callable[[Question], Answer]) -> Answer:
+    """Load and analyse."""
+    with tape.question(**window) as question:
+        return analyse(question)
+
+
+def _answer(make: Callable[[], Answer]) -> CallToolResult:
+    """Make and present; whatever has no answer leaves as a coded error."""
     try:
-        with tape.question(**window) as question:
-            answer = analyse(question)
+        answer = make()
     except Refused as refused:
         raise Refusal(refused.code, str(refused)) from refused
     except LedgerError as error:

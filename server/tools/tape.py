@@ -43,6 +43,12 @@ T = TypeVar("T")
 GRACE_MS = 5_000
 
 
+def vouched_until(known_ms: int | None, window: Window) -> int | None:
+    """Up to when the window's trades are known: to its end where it ends now and the links are not late."""
+    on_time = known_ms is not None and window.live and window.end_ms - known_ms <= GRACE_MS
+    return window.end_ms if on_time else known_ms
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
     """A symbol, a window with at least one valid trade, and what the ledger holds of it at one instant."""
@@ -69,11 +75,15 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """The source of every answer; `now_ms` is the wall clock in UTC milliseconds."""
+    """The source of every answer; `now_ms` is the wall clock in UTC milliseconds.
+
+    `retention_hours` is how long trades are kept; None keeps everything.
+    """
 
     ledger: TradeLedger
     recording: Recording
     now_ms: Callable[[], int]
+    retention_hours: float | None = None
 
     @contextmanager
     def question(
@@ -95,9 +105,7 @@ class Tape:
                 now_ms=self.now_ms(),
                 newest_ms=view.runs[-1].last_ms if view.runs else None,
             )
-            if known_ms is not None and window.live and window.end_ms - known_ms <= GRACE_MS:
-                known_ms = window.end_ms
-            coverage = view.coverage(window.start_ms, window.end_ms, known_ms)
+            coverage = view.coverage(window.start_ms, window.end_ms, vouched_until(known_ms, window))
             if coverage.trades == 0:
                 raise self._no_trades(name, window, coverage)
             last = view.last_trade(window.start_ms, window.end_ms)

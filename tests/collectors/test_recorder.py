@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,10 +12,13 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 
+from collectors import recorder as recorder_module
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.recorder import NoSymbols, Recorder
 from collectors.rest import BinanceRest
-from storage.errors import VenueMismatch
+from storage import ledger as ledger_module
+from storage.database import Database
+from storage.errors import StoreUnavailable, VenueMismatch
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.clock import wall_ms
@@ -330,3 +334,53 @@ def test_a_quiet_symbol_counts_as_up_to_date_once_rest_has_said_so(tmp_path: Pat
                     assert all(ledger.runs(symbol) for symbol in symbols)
 
     asyncio.run(run())
+
+
+def test_trades_beyond_the_bound_are_named_counted_and_fetched_when_the_disk_writes_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk refuses for a while, and what waits for it passes the bound."""
+    most = 2_000
+    monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", most)
+    monkeypatch.setattr(recorder_module, "MOST_UNWRITTEN", most)
+    refusing = threading.Event()
+    written = Database.write
+
+    def write(database: Database, *records: Any) -> None:
+        if refusing.is_set():
+            raise StoreUnavailable("No space left on device")
+        written(database, *records)
+
+    monkeypatch.setattr(Database, "write", write)
+
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange) as recorder:
+                    await until(lambda: len(held(ledger)) > 500)
+                    refusing.set()
+                    await until(lambda: ledger.condition.refused > 300)
+                    known_ms = recorder.live_until_ms("BTCUSDT")
+                    refused = ledger.condition.refused
+                    await until(lambda: ledger.condition.refused > refused)
+                    assert ledger.condition.unwritten <= most
+                    assert recorder.live_until_ms("BTCUSDT") == known_ms
+                    assert known_ms is not None
+                    assert known_ms < wall_ms()
+                    refusing.clear()
+                    last = int(held(ledger).id[-1])
+                    await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > last + 300)
+                    await until(lambda: not ledger.gaps("BTCUSDT"))
+                    assert ledger.condition.unwritten < most
+                    await until(lambda: (recorder.live_until_ms("BTCUSDT") or 0) > known_ms)
+                assert_equals_exchange(ledger, exchange)
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    told = [line for line in logs if line["event"] in ("flush failed", "trades refused", "disk writes again")]
+    assert [line["event"] for line in told] == ["flush failed", "trades refused", "disk writes again"]
+    failed, refused, recovered = told
+    assert failed["most"] == most
+    assert refused["refused"] > 0
+    assert recovered["refused"] > 300
+    assert recovered["awaited_disk"] > 0

@@ -198,6 +198,18 @@ def assert_vacuums_are_of(answer: dict[str, Any], trades: TradeColumns) -> None:
             assert vacuum["age_h"] == rounded((end_ms - newest) / 3_600_000)
 
 
+def assert_coverage_is_of(part: dict[str, Any], market: GeneratedMarket) -> None:
+    """All that is kept is what the exchange has of that time."""
+    kept = part["kept"]
+    trades = market.trades(part["symbol"], milliseconds(kept["first"]), milliseconds(kept["last"]) + 1)
+    inside = (trades.id >= kept["first_id"]) & (trades.id <= kept["last_id"])
+    assert part["trades"] == len(prints_of(trades.take(inside)))
+    assert part["trades"] == kept["last_id"] - kept["first_id"] + 1
+    assert (part["complete"], part["missing"], part["covered_pct"]) == (True, 0, 100.0)
+    assert (part["market"], part["recording"], part["warm_up"]) == ("simulated", True, None)
+    assert 0 <= part["lag_s"] < 5
+
+
 def window_of(market: GeneratedMarket | Recording, symbol: str, answer: dict[str, Any]) -> TradeColumns:
     """The exchange's own trades over the window that an answer names, up to the last one it counts."""
     window = answer["meta"]["window"]
@@ -223,6 +235,8 @@ def test_every_number_of_an_answer_is_that_of_the_exchanges_own_trades(
                 end = {"end_time": profile["meta"]["window"]["end"]}
                 vacuums = await ask(client, "get_liquidity_vacuums", **question | end)
                 assert_vacuums_are_of(vacuums, window_of(market, symbol, vacuums))
+                coverage = await ask(client, "get_data_coverage", symbol=symbol)
+                assert_coverage_is_of(coverage["symbols"][0], market)
 
     with (
         processes.exchange("--seed=3") as urls,
@@ -424,7 +438,11 @@ def test_uvicorn_serves_the_same_app(tmp_path: Path) -> None:
                 async with connected(url, "sse") as client:
                     return [tool.name for tool in (await client.list_tools()).tools]
 
-            assert asyncio.run(tools()) == ["get_volume_profile", "get_liquidity_vacuums"]
+            assert asyncio.run(tools()) == [
+                "get_volume_profile",
+                "get_liquidity_vacuums",
+                "get_data_coverage",
+            ]
 
 
 def test_a_foreign_host_or_origin_is_refused_without_a_traceback(tmp_path: Path) -> None:

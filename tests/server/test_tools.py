@@ -67,11 +67,13 @@ class Desk:
 
     ledger: TradeLedger
     recording: FakeRecording
+    retention_hours: float | None = None
 
     def call(self, tool: str, **arguments: Any) -> CallToolResult:
         async def run() -> CallToolResult:
             mcp = MCPServer("test")
-            add_tools(mcp, Tape(self.ledger, self.recording, lambda: END_MS))  # type: ignore[arg-type]
+            tape = Tape(self.ledger, self.recording, lambda: END_MS, self.retention_hours)  # type: ignore[arg-type]
+            add_tools(mcp, tape)
             async with Client(mcp) as client:
                 return await client.call_tool(tool, arguments)
 
@@ -327,7 +329,8 @@ def test_a_store_that_cannot_be_read_is_named_as_such(desk: Desk, monkeypatch: p
         raise StoreUnavailable("disk gone")
 
     monkeypatch.setattr(desk.ledger, "view", refuse)
-    assert desk.refusal("get_volume_profile", symbol="BTCUSDT").startswith("STORE_UNAVAILABLE: disk gone")
+    for tool in [*TOOLS, "get_data_coverage"]:
+        assert desk.refusal(tool, symbol="BTCUSDT").startswith("STORE_UNAVAILABLE: disk gone")
 
 
 def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
@@ -336,13 +339,13 @@ def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
         add_tools(mcp, Tape(desk.ledger, desk.recording, lambda: END_MS))  # type: ignore[arg-type]
         async with Client(mcp) as client:
             tools = (await client.list_tools()).tools
-        assert [tool.name for tool in tools] == TOOLS
+        assert [tool.name for tool in tools] == [*TOOLS, "get_data_coverage"]
         for tool in tools:
             assert tool.annotations is not None
             assert tool.annotations.read_only_hint
             assert tool.output_schema is not None
             assert tool.title
-            assert "symbol" in tool.input_schema["required"]
+            assert ("symbol" in tool.input_schema.get("required", [])) == (tool.name in TOOLS)
             assert all("description" in part for part in tool.input_schema["properties"].values())
 
     asyncio.run(run())

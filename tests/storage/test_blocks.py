@@ -99,12 +99,20 @@ def test_bytes_that_are_no_block_are_refused(value: bytes) -> None:
 def test_a_block_whose_columns_are_cut_short_is_refused() -> None:
     record = ormsgpack.unpackb(encode_block(run_of(1, 100)))
     for name in ("p", "q", "t", "c", "m"):
-        broken = decode_block(ormsgpack.packb(record | {name: record[name][:-4]}))
         with pytest.raises(CorruptRecord):
-            broken.trades()
-    longer = decode_block(ormsgpack.packb(record | {"n": 101}))
+            decode_block(ormsgpack.packb(record | {name: record[name][:-4]})).trades()
     with pytest.raises(CorruptRecord):
-        longer.trades()
+        decode_block(ormsgpack.packb(record | {"n": 101})).trades()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"n": 10**15}, {"n": 0}, {"n": "100"}, {"i0": 2**63}, {"pe": 99}, {"qe": -1}, {"p": 7}, {"m": None}],
+)
+def test_a_block_with_a_senseless_head_is_refused(change: dict[str, object]) -> None:
+    record = ormsgpack.unpackb(encode_block(run_of(1, 100)))
+    with pytest.raises(CorruptRecord):
+        decode_block(ormsgpack.packb(record | change)).trades()
 
 
 def test_versions_of_the_future_are_refused_by_their_number() -> None:

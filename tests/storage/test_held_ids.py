@@ -1,5 +1,7 @@
 """Runs of ids against a plain set."""
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +25,19 @@ def test_runs_hold_what_a_set_would_hold(parts: list[tuple[int, int]]) -> None:
     assert set(ids[held.contains(ids)].tolist()) == expected
     assert {i for r in held.runs for i in range(r.first_id, r.last_id + 1)} == expected
     assert all(r.first_ms == r.first_id * 10 and r.last_ms == r.last_id * 10 for r in held.runs)
+
+
+@given(spans, spans)
+def test_ids_that_are_removed_are_held_no_more(
+    parts: list[tuple[int, int]], gone: list[tuple[int, int]]
+) -> None:
+    held = HeldIds(run(first, first + more) for first, more in parts)
+    expected = {i for first, more in parts for i in range(first, first + more + 1)}
+    for first, more in gone:
+        held.remove(run(first, first + more))
+        expected -= set(range(first, first + more + 1))
+    assert {i for r in held.runs for i in range(r.first_id, r.last_id + 1)} == expected
+    assert all(before.last_id + 1 < after.first_id for before, after in pairwise(held.runs))
 
 
 @given(spans)

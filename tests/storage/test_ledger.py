@@ -1,8 +1,8 @@
 """The ledger on a real disk: what goes in comes out, once, whatever happens in between."""
 
+import shutil
 import subprocess
 import sys
-import textwrap
 import threading
 from collections import Counter
 from decimal import Decimal
@@ -345,18 +345,22 @@ def test_a_damaged_second_is_set_aside_and_its_ids_are_missing_until_they_are_fe
 
 
 def test_what_a_damaged_log_lost_is_missing_and_is_taken_in_again(path: Path) -> None:
-    """LevelDB drops damaged blocks of its log in silence; the ids tell."""
+    """What is sound of the log is kept, and what was damaged is named."""
     tape = run_of(1, 30_000, step_ms=2)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 30_000, 500):
             ledger.append("X", tape.take(slice(start, start + 500)))
             ledger.flush()
+        shutil.copytree(path, path.with_name("crashed"))
+    path = path.with_name("crashed")
     log = next(path.glob("*.log"))
     damaged = bytearray(log.read_bytes())
     for at in range(100_000, 100_008):
         damaged[at] ^= 0xFF
     log.write_bytes(damaged)
     with TradeLedger.open(path) as ledger:
+        assert [log.name in text for text in ledger.take_damage()] == [True]
+        assert (next(path.glob("damaged-*")) / log.name).read_bytes() == damaged
         held = ledger.trades("X", *WHOLE)
         assert 0 < len(held) < 30_000
         coverage = ledger.coverage("X", START_MS, START_MS + 60_000)
@@ -395,39 +399,3 @@ def test_a_directory_with_a_lock_file_alone_is_new(path: Path) -> None:
     (path / "lost+found").mkdir()
     with TradeLedger.open(path) as ledger:
         assert ledger.symbols == []
-
-
-KILLED = textwrap.dedent("""
-    import os, sys
-    from pathlib import Path
-    from storage.ledger import TradeLedger
-    from tests.tapes import START_MS, run_of
-    ledger = TradeLedger.open(Path(sys.argv[1]))
-    runs = ledger.runs("X")
-    head = runs[-1].last_id if runs else 0
-    while True:
-        ledger.append("X", run_of(head + 1, 50, start_ms=START_MS + head * 100))
-        ledger.append("X", run_of(head + 1, 50, start_ms=START_MS + head * 100))
-        ledger.flush()
-        head += 50
-        print(head, flush=True)
-""")
-
-
-@pytest.mark.parametrize("kills", [5, pytest.param(60, marks=pytest.mark.long)])
-def test_what_a_flush_acknowledged_survives_kill_9_once(path: Path, kills: int) -> None:
-    root = Path(__file__).parents[2]
-    for round_ in range(kills):
-        with subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(path)], stdout=subprocess.PIPE, text=True, cwd=root
-        ) as child:
-            assert child.stdout is not None
-            acknowledged = [int(child.stdout.readline()) for _ in range(5 + 7 * round_ % 23)][-1]
-            child.kill()
-            rest = child.stdout.read().split()
-        with TradeLedger.open(path) as ledger:
-            held = ledger.trades("X", *WHOLE)
-            assert held.id.tolist() == list(range(1, len(held) + 1))
-            assert len(held) >= (int(rest[-1]) if rest else acknowledged)
-            assert rows_of(held) == rows_of(run_of(1, len(held)))
-            assert ledger.gaps("X") == ()

@@ -12,7 +12,7 @@ from storage import ledger as ledger_module
 from storage.errors import CorruptRecord, StoreUnavailable
 from storage.ledger import TradeLedger
 from storage.trades import PriceHistogram, TradeColumns
-from tests.tapes import START_MS, columns, rows_of, run_of, tapes
+from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = START_MS - START_MS % HOUR_MS + HOUR_MS
@@ -100,6 +100,42 @@ def test_an_hour_of_very_many_trades_is_sealed_in_parts(path: Path, monkeypatch:
         with ledger.view("X") as view:
             binned = view.histogram(FIRST_HOUR, FIRST_HOUR + HOUR_MS, exact=False)
             assert binned.trades.sum() == len(tape)
+
+
+@given(tape=tapes(), late_ms=st.integers(0, 3_000))
+@on_disk
+def test_the_coverage_of_all_that_is_held_counts_every_row(
+    tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, late_ms: int
+) -> None:
+    with TradeLedger.open(tmp_path_factory.mktemp("all") / "ledger") as ledger:
+        ledger.append("X", tape)
+        for _ in range(2):
+            ledger.seal(LATER)
+        with ledger.view("X") as view:
+            if not view.runs:
+                assert view.coverage_of_all() is None
+                return
+            end_ms = view.runs[-1].last_ms + late_ms
+            found = view.coverage_of_all(end_ms, end_ms)
+            assert found is not None
+            assert found.end_ms > max(run.last_ms for run in view.runs)
+            assert (found.trades, found.certified) == (tape.valid.sum(), (~tape.valid).sum())
+            assert (found.first_id, found.last_id) == (tape.id[0], tape.id[-1])
+            assert found.missing == sum(gap.missing for gap in ledger.gaps("X"))
+            same = view.coverage(found.start_ms, found.end_ms, end_ms)
+            assert found.uncovered_ms == same.uncovered_ms
+
+
+def test_sealed_hours_come_newest_first_and_by_the_window_that_they_touch(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(4))
+        ledger.seal(LATER)
+        with ledger.view("X") as view:
+            assert [hour for hour, _ in view.sealed_hours(*WHOLE)] == [
+                FIRST_HOUR + i * HOUR_MS for i in (3, 2, 1, 0)
+            ]
+            window = FIRST_HOUR + HOUR_MS - 1, FIRST_HOUR + 2 * HOUR_MS
+            assert [rollup.first_id for _, rollup in view.sealed_hours(*window)] == [121, 1]
 
 
 def test_a_damaged_rollup_is_made_anew_from_its_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +276,7 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         plain = PriceHistogram.of(columns(inside))  # type: ignore[arg-type]
         exact, binned, plain = (part.at_exponents(8, 8) for part in (exact, binned, plain))
         assert exact.totals == plain.totals
+        assert sums_of(exact) == plain_sums(inside)
         plain = plain if binned.bin_int is None else plain.in_bins(binned.bin_int)
         assert binned.price_int.tolist() == plain.price_int.tolist()
         assert binned.volume.tolist() == plain.volume.tolist()
@@ -253,3 +290,26 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         valid = [row for row in inside if row[3]]
         last = view.last_trade(start_ms, end_ms)
         assert rows_of(last) == ([max(valid)] if valid else [])
+
+
+def test_a_block_that_is_gone_is_named_by_the_question_that_needs_it(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(2))
+        ledger.seal(LATER)
+    db = plyvel.DB(str(path), compression=None)
+    db.delete(keys.block("X", FIRST_HOUR))
+    db.close()
+    with (
+        TradeLedger.open(path) as ledger,
+        pytest.raises(CorruptRecord, match=f"blocks:X:{FIRST_HOUR} is gone"),
+    ):
+        ledger.histogram("X", *WHOLE)
+
+
+def test_prices_too_far_apart_for_one_ladder_are_summed_all_the_same(path: Path) -> None:
+    wick = columns([(121, FIRST_HOUR + HOUR_MS, 10**6, 10**3, 300, 300, False)])
+    tape = TradeColumns.concat([hours_of_trades(1), wick])
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", tape)
+        ledger.seal(LATER)
+        assert sums_of(ledger.histogram("X", *WHOLE).at_exponents(8, 8)) == plain_sums(rows_of(tape))

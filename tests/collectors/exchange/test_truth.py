@@ -12,6 +12,7 @@ from collectors.exchange import Exchange, GeneratedMarket
 from collectors.exchange.faults import Burst, Halt, Hole, Invalid, UnknownFault
 from collectors.exchange.oracle import difference
 from collectors.exchange.pace import Pace
+from collectors.exchange.truth import Archived
 from storage.trades import TradeColumns
 
 from .conftest import OPENED_MS, Clock
@@ -142,3 +143,11 @@ def test_the_oracle_names_what_differs() -> None:
     assert (found.missing.tolist(), found.extra.tolist(), found.other.tolist()) == ([ids[5]], [], [ids[8]])
     assert found
     assert not difference(truth, truth)
+
+
+async def test_a_hole_for_good_is_in_no_dump(market: GeneratedMarket) -> None:
+    async with Exchange(market, clock=Clock()) as exchange:
+        first = exchange.market.first_id_from("BTCUSDT", OPENED_MS)
+        exchange.inject(Hole(symbols=BTC, first_id=first + 1, last_id=first + 2))
+        dumped = Archived(exchange.market).trades("BTCUSDT", OPENED_MS, OPENED_MS + 10_000)
+        assert dumped.id[:2].tolist() == [first, first + 3]

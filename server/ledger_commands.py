@@ -1,0 +1,194 @@
+"""The commands on a ledger at rest or in use: `tapedeck status`, `backup`, `restore`.
+
+Invariant: they never disturb a server that records: where one has the ledger open, they work on a checkpoint
+that it makes. What goes wrong is one line and exit status 1.
+"""
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.filesize import decimal
+from rich.table import Table
+
+from server.selection import Unusable
+from server.settings import load_settings
+from server.tools.arguments import iso
+from server.tools.refusals import Refusal
+from storage.backups import back_up, restore
+from storage.checkpoints import readable
+from storage.errors import LedgerError
+from storage.inventory import Inventory, inventories
+from storage.ledger import TradeLedger
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def add_commands(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser], None]) -> None:
+    status = commands.add_parser("status", help="what a ledger holds")
+    status.add_argument("--json", action="store_true", help="as JSON")
+    status.set_defaults(run=in_one_line(_status))
+    backup = commands.add_parser("backup", help="copy the ledger to a directory, beside a running server too")
+    backup.add_argument("directory", type=Path, metavar="DIR", help="new or empty directory")
+    backup.set_defaults(run=in_one_line(_backup))
+    restored = commands.add_parser("restore", help="copy a backup to the ledger's directory")
+    restored.add_argument("directory", type=Path, metavar="DIR", help="directory of the backup")
+    restored.set_defaults(run=in_one_line(_restore))
+    for parser in (status, backup, restored):
+        add_data_dir(parser)
+
+
+def in_one_line(command: Command) -> Command:
+    """The command with its errors said in one line, and with a stop by signal that cleans up."""
+
+    def run(given: argparse.Namespace) -> int:
+        ended = {name: signal.signal(name, _end) for name in (signal.SIGTERM, signal.SIGHUP)}
+        try:
+            return command(given)
+        except BrokenPipeError:  # whoever read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
+        except (LedgerError, Refusal, Unusable, OSError) as error:
+            say(_reason(error))
+            return 1
+        finally:
+            for name, handler in ended.items():
+                signal.signal(name, handler)
+
+    return run
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    # Its code is for models.
+    return str(error).removeprefix(f"{error.code}: ") if isinstance(error, Refusal) else str(error)
+
+
+def say(text: str) -> None:
+    """A line to the user, beside the output."""
+    print(f"tapedeck: {text}", file=sys.stderr)
+
+
+def data_dir_of(given: argparse.Namespace) -> Path:
+    """The ledger's directory as `serve` would choose it."""
+    flags = {"data_dir": given.data_dir} if "data_dir" in given else {}
+    return load_settings(**flags).data_dir
+
+
+@contextmanager
+def opened(data_dir: Path) -> Iterator[tuple[TradeLedger, bool]]:
+    """The ledger, or a checkpoint of it where another process has it open; whether it is one."""
+    with readable(data_dir) as path, TradeLedger.open(path, create=False) as ledger:
+        for damage in ledger.take_damage():
+            say(damage)
+        yield ledger, path != data_dir
+
+
+def refuse_within(path: Path, data_dir: Path) -> None:
+    """Nothing but the ledger belongs into its directory."""
+    if path.resolve().is_relative_to(data_dir.resolve()):
+        raise Unusable(f"{path} lies in the ledger's directory {data_dir}; choose another place")
+
+
+def _status(given: argparse.Namespace) -> int:
+    data_dir = data_dir_of(given)
+    with opened(data_dir) as (ledger, in_use):
+        held, venue, size = inventories(ledger), ledger.venue, ledger.bytes_on_disk
+    if given.json:
+        facts = {"data_dir": str(data_dir), "venue": venue, "in_use": in_use, "bytes": size}
+        print(json.dumps(facts | {"symbols": [_facts(symbol) for symbol in held]}, indent=2))
+        return 0
+    print(f"{data_dir}\n{venue or 'no venue yet'}, {decimal(size)}, {_use(in_use)}")
+    _show(held)
+    return 0
+
+
+def _use(in_use: bool) -> str:
+    return "open in another process; as of a checkpoint" if in_use else "not in use"
+
+
+def _backup(given: argparse.Namespace) -> int:
+    data_dir = data_dir_of(given)
+    refuse_within(given.directory, data_dir)
+    with opened(data_dir) as (ledger, _):
+        copied = back_up(ledger, given.directory)
+    print(f"backed up {data_dir} to {given.directory}")
+    _show(copied)
+    return 0
+
+
+def _restore(given: argparse.Namespace) -> int:
+    data_dir = data_dir_of(given)
+    copied = restore(given.directory, data_dir)
+    print(f"restored {given.directory} to {data_dir}")
+    _show(copied)
+    return 0
+
+
+def _facts(held: Inventory) -> dict[str, Any]:
+    coverage = held.coverage
+    return {
+        "symbol": held.symbol,
+        "first": None if coverage.first_ms is None else iso(coverage.first_ms),
+        "last": None if coverage.last_ms is None else iso(coverage.last_ms),
+        "first_id": coverage.first_id,
+        "last_id": coverage.last_id,
+        "trades": coverage.trades,
+        "invalid": coverage.certified,
+        "missing": held.missing,
+        "gaps": len(coverage.gaps),
+        "sealed_hours": held.sealed_hours,
+        "unsealed_trades": held.unsealed,
+        "bytes": held.stored_bytes,
+        "bytes_a_trade": None if held.bytes_a_trade is None else round(held.bytes_a_trade, 3),
+        "damage": held.damage,
+    }
+
+
+def _show(inventory: list[Inventory]) -> None:
+    """A table that fits 80 columns, and what of it cannot be read."""
+    if not inventory:
+        print("no trades yet")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    table.add_column("symbol", no_wrap=True)
+    table.add_column("first trade\nid", no_wrap=True)
+    table.add_column("last trade\nid", no_wrap=True)
+    for name in ("trades\nunsealed", "missing\nin gaps", "bytes\na trade", "sealed\nhours"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for held in inventory:
+        table.add_row(*_cells(held))
+    Console().print(table)
+    for held in inventory:
+        if held.damage:
+            say(f"{held.symbol}: {held.damage}")
+
+
+def _cells(held: Inventory) -> list[str]:
+    coverage = held.coverage
+    size = held.bytes_a_trade
+    return [
+        held.symbol,
+        f"{_minute(coverage.first_ms)}\n{coverage.first_id}",
+        f"{_minute(coverage.last_ms)}\n{coverage.last_id}",
+        f"{coverage.trades:,}\n{held.unsealed:,}",
+        f"{held.missing:,}\n{len(coverage.gaps):,}",
+        "?" if size is None else f"{size:.2f}",
+        f"{held.sealed_hours:,}",
+    ]
+
+
+def _minute(time_ms: int | None) -> str:
+    return "" if time_ms is None else iso(time_ms)[:16].replace("T", " ")

@@ -1,0 +1,190 @@
+"""`tapedeck backfill` and `tapedeck audit`, alone and beside a running server."""
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from io import StringIO
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import structlog
+
+from collectors.binance import DAY_MS, start_of
+from collectors.exchange import GeneratedMarket
+from server.cli import main
+from storage.checkpoints import readable
+from storage.ledger import TradeLedger
+from storage.trades import TradeColumns
+from tests import processes
+from tests.clock import wall_ms
+from tests.tapes import rows_of
+
+RATE = 0.005
+TODAY = datetime.fromtimestamp(wall_ms() / 1000, UTC).date()
+YESTERDAY, BEFORE = TODAY - timedelta(days=1), TODAY - timedelta(days=2)
+
+
+@pytest.fixture(scope="module")
+def urls() -> Iterator[dict[str, Any]]:
+    with processes.exchange(f"--rate={RATE}", "--history-hours=96") as urls:
+        yield urls
+
+
+@pytest.fixture(scope="module")
+def printed() -> dict[date, TradeColumns]:
+    market = GeneratedMarket(symbols=["BTCUSDT"], rate=RATE)
+    return {
+        day: market.trades("BTCUSDT", start_of(day), start_of(day) + DAY_MS) for day in (BEFORE, YESTERDAY)
+    }
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a command came to."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def tapedeck(urls: dict[str, Any], data_dir: Path, *command: object, **settings: object) -> Ended:
+    """A command run to its end, in this process: starting one takes longer than most of them."""
+    environment = processes.inherited() | processes.environment_for(urls, data_dir, **settings)
+    with (
+        mock.patch.dict(os.environ, environment, clear=True),
+        redirect_stdout(StringIO()) as out,
+        redirect_stderr(StringIO()) as err,
+    ):
+        try:
+            status = main(list(map(str, command)))
+        except SystemExit as refused:  # by argparse
+            status = int(refused.code or 0)
+        finally:
+            structlog.reset_defaults()
+            logging.basicConfig(handlers=[], level=logging.WARNING, force=True)
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+def held(data_dir: Path, day: date) -> TradeColumns:
+    """The day in the ledger, whoever has it open."""
+    with readable(data_dir) as path, TradeLedger.open(path, create=False) as ledger:
+        return ledger.trades("BTCUSDT", start_of(day), start_of(day) + DAY_MS)
+
+
+def test_days_are_brought_into_a_ledger_that_nobody_has_open(
+    urls: dict[str, Any], printed: dict[date, TradeColumns], tmp_path: Path
+) -> None:
+    brought = tapedeck(urls, tmp_path / "l", "backfill", "btcusdt", "--from", BEFORE)
+    assert (brought.returncode, brought.stderr) == (0, "")
+    newest, oldest = (len(printed[day]) for day in (YESTERDAY, BEFORE))
+    assert brought.stdout.splitlines() == [
+        f"{YESTERDAY}: {newest} trades in the dump, 0 over REST, {newest} new, 0 held already",
+        f"{BEFORE}: {oldest} trades in the dump, 0 over REST, {oldest} new, 0 held already",
+    ]
+    for day, trades in printed.items():
+        assert rows_of(held(tmp_path / "l", day)) == rows_of(trades)
+    again = tapedeck(urls, tmp_path / "l", "backfill", "BTCUSDT", "--from", BEFORE, "--to", TODAY)
+    assert again.stdout == f"{YESTERDAY}: complete already\n{BEFORE}: complete already\n"
+    audited = tapedeck(urls, tmp_path / "l", "audit", BEFORE)
+    assert audited.returncode == 0
+    assert audited.stdout.startswith(f"BTCUSDT {BEFORE}: same\n")
+
+
+def test_a_gap_that_is_left_is_told_of(urls: dict[str, Any], tmp_path: Path) -> None:
+    tapedeck(urls, tmp_path / "l", "backfill", "BTCUSDT", "--from", YESTERDAY, "--to", TODAY)
+    three = YESTERDAY - timedelta(days=2)
+    told = tapedeck(
+        urls, tmp_path / "l", "backfill", "BTCUSDT", "--from", three, "--to", BEFORE
+    ).stdout.splitlines()
+    assert "a running server fetches them over REST" in told[-1]
+
+
+def test_a_running_server_takes_the_days_in_and_goes_on_recording(
+    urls: dict[str, Any], printed: dict[date, TradeColumns], tmp_path: Path
+) -> None:
+    with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.5") as (process, _):
+        deadline = time.monotonic() + 60
+        while not held_at_all(tmp_path / "l"):
+            assert time.monotonic() < deadline
+        brought = tapedeck(urls, tmp_path / "l", "backfill", "BTCUSDT", "--from", BEFORE)
+        assert (brought.returncode, brought.stderr) == (0, ""), process.lines
+        # Today or yesterday, the day on which the warm-up begins is filled up as well.
+        assert [line.split(":")[0] for line in brought.stdout.splitlines()[-2:]] == [
+            str(YESTERDAY),
+            str(BEFORE),
+        ]
+        for day, trades in printed.items():
+            assert rows_of(held(tmp_path / "l", day)) == rows_of(trades)
+        audited = tapedeck(urls, tmp_path / "l", "audit", YESTERDAY, "BTCUSDT")
+        assert (audited.returncode, audited.stderr) == (0, ""), audited.stdout
+        assert process.child.poll() is None
+    with TradeLedger.open(tmp_path / "l") as ledger:
+        oldest = ledger.runs("BTCUSDT")[0]
+        assert oldest.first_id == int(printed[BEFORE].id[0])
+        assert oldest.last_ms >= start_of(TODAY)
+
+
+def held_at_all(data_dir: Path) -> bool:
+    with readable(data_dir) as path, TradeLedger.open(path, create=False) as ledger:
+        return bool(ledger.runs("BTCUSDT"))
+
+
+def test_an_audit_names_what_differs(
+    urls: dict[str, Any], printed: dict[date, TradeColumns], tmp_path: Path
+) -> None:
+    trades = printed[BEFORE]
+    quantity = trades.quantity_int.copy()
+    quantity[700] += 1
+    planted = replace(trades, quantity_int=quantity)
+    with TradeLedger.open(tmp_path / "l") as ledger:
+        ledger.append("BTCUSDT", planted.take(slice(0, 100)))
+        ledger.append("BTCUSDT", planted.take(slice(103, None)))
+        ledger.append("BTCUSDT", replace(trades.take(slice(-1, None)), id=trades.id[-1:] + 5))
+    audited = tapedeck(urls, tmp_path / "l", "audit", BEFORE)
+    assert audited.returncode == 1
+    first, *lines = audited.stdout.splitlines()
+    assert first == f"BTCUSDT {BEFORE}: DIFFERS"
+    told = "\n".join(lines)
+    assert f"3 ids in the dump, not in the ledger: {trades.id[100]}-{trades.id[102]}" in told
+    assert f"1 ids in the ledger, not in the dump: {trades.id[-1] + 5}" in told
+    assert "1 ids with other content" in told
+    both = [line for line in lines if f"a={trades.id[700]} " in line]
+    assert [line.split()[0] for line in both] == ["ledger", "dump"]
+    assert both[0] != both[1]
+    absent = tapedeck(urls, tmp_path / "l", "audit", TODAY + timedelta(days=2))
+    assert absent.returncode == 1
+    assert "not there (yet)" in absent.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "settings", "why"),
+    [
+        (
+            ["backfill", "BTCUSDT", "--from", TODAY - timedelta(days=9)],
+            {},
+            "TAPEDECK_RETENTION_HOURS=168 keeps",
+        ),
+        (["backfill", "BTCUSDT", "--from", YESTERDAY, "--to", YESTERDAY], {}, "it is exclusive"),
+        (["backfill", "NOPE", "--from", YESTERDAY], {}, "Invalid symbol"),
+        (
+            ["backfill", "BTCUSDT", "--from", YESTERDAY],
+            {"REST_URL": "http://127.0.0.1:9"},
+            "http://127.0.0.1:9",
+        ),
+        (["audit", YESTERDAY], {}, "holds no ledger"),
+        (["backfill", "BTCUSDT", "--from", "yesterday"], {}, "write it as 2026-11-22"),
+    ],
+)
+def test_what_cannot_be_done_ends_in_one_line(
+    urls: dict[str, Any], tmp_path: Path, command: list[object], settings: dict[str, str], why: str
+) -> None:
+    ended = tapedeck(urls, tmp_path / "l", *command, **settings)
+    assert ended.returncode in (1, 2)
+    assert why in ended.stderr.splitlines()[-1]
+    assert "Traceback" not in ended.stderr

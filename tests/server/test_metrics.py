@@ -1,0 +1,54 @@
+"""GET /metrics: what Prometheus reads."""
+
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from starlette.testclient import TestClient
+
+from server.app import create_app
+from server.settings import Settings
+from storage.ledger import TradeLedger
+from tests.tapes import START_MS, run_of
+
+NAMES = {
+    "tapedeck_ledger_writable",
+    "tapedeck_ledger_unwritten_trades",
+    "tapedeck_ledger_refused_trades",
+    "tapedeck_ledger_bytes",
+    "tapedeck_trades_held",
+    "tapedeck_trades_missing",
+}
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> TestClient:
+    with TradeLedger.open(tmp_path / "ledger") as ledger:
+        ledger.append("BTCUSDT", run_of(1, 10))
+        ledger.append("BTCUSDT", run_of(16, 10, start_ms=START_MS + 5_000))
+        ledger.append("ETHUSDT", run_of(1, 7))
+    # Without its lifespan the app records nothing; the ledger is open.
+    return TestClient(create_app(Settings(data_dir=tmp_path / "ledger")), base_url="http://127.0.0.1:8000")
+
+
+def test_every_metric_has_a_help_text_and_the_ledgers_numbers(client: TestClient) -> None:
+    answer = client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    found = {family.name: family for family in text_string_to_metric_families(answer.text)}
+    assert found.keys() == NAMES
+    assert all(family.documentation.endswith(".") for family in found.values())
+    plain = {name: family.samples[0].value for name, family in found.items() if not family.samples[0].labels}
+    assert plain["tapedeck_ledger_writable"] == 1
+    assert plain["tapedeck_ledger_unwritten_trades"] == plain["tapedeck_ledger_refused_trades"] == 0
+    assert plain["tapedeck_ledger_bytes"] > 100
+    by_symbol = {
+        name: {sample.labels["symbol"]: sample.value for sample in found[name].samples}
+        for name in ("tapedeck_trades_held", "tapedeck_trades_missing")
+    }
+    assert by_symbol["tapedeck_trades_held"] == {"BTCUSDT": 20, "ETHUSDT": 7}
+    assert by_symbol["tapedeck_trades_missing"] == {"BTCUSDT": 5, "ETHUSDT": 0}
+
+
+def test_a_foreign_host_or_origin_gets_no_metrics(client: TestClient) -> None:
+    assert client.get("/metrics", headers={"Host": "evil.example"}).status_code == 421
+    assert client.get("/metrics", headers={"Origin": "https://evil.example"}).status_code == 403

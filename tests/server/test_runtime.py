@@ -1,0 +1,25 @@
+"""A tuned process answers as before; what changes is the interpreter's own setting."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from server import runtime
+
+
+@pytest.fixture
+def switch_interval() -> Iterator[None]:
+    before = sys.getswitchinterval()
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("switch_interval")
+@pytest.mark.parametrize("platform", [sys.platform, "darwin"])
+def test_threads_take_turns_more_often_on_any_platform(
+    monkeypatch: pytest.MonkeyPatch, platform: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", platform)
+    runtime.tune()
+    assert sys.getswitchinterval() == pytest.approx(runtime.SWITCH_INTERVAL_S)
