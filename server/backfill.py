@@ -4,6 +4,7 @@ Invariant: no row that is held is changed; a day is told of in one line.
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -161,6 +162,7 @@ def _taking_rows(settings: Settings, symbol: str, exchange: ExchangeInfo, now_ms
             _check_venue(settings, venue, exchange)
             yield _Ledger(OfferedIntake(path, exchange.venue), runs, exchange.venue)
             return
+        os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
         own = stack.enter_context(TradeLedger.open(path))
         if own.venue is None:
             # Whether the stream's addresses are this venue's, the recorder finds out.

@@ -23,6 +23,11 @@ from storage.ledger_files import is_locked, leveldb_files
 from storage.repair import repair_ledger
 from storage.verify import Checked, verify, verify_copy
 
+ENDS = (
+    "note ids lost between trades that are held are open gaps, which the server fetches again; behind the "
+    "newest trade it goes on by id; what was lost before the oldest one is covered no more"
+)
+
 
 def add_command(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser], None]) -> None:
     parser = commands.add_parser("verify", help="look for damage in the ledger, or repair it")
@@ -65,6 +70,8 @@ def _repair(path: Path) -> int:
     _tell(found, "done: ")
     _tell([finding for finding in left if finding not in found], "left: ")
     damaged = _count(left)
+    if _count(found):
+        _say(ENDS)
     _say(f"{_looked_at(checked)}; {_count(found)} damaged and dealt with, {damaged} left; {_gaps(left)}")
     return 1 if damaged else 0
 

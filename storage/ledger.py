@@ -26,7 +26,7 @@ from storage.retention import Expired, expiry_of
 from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
 from storage.tape import Taken, Tape
 from storage.trades import Coverage, Gap, Instrument, PriceHistogram, TradeColumns
-from storage.view import LedgerView
+from storage.view import LedgerView, WorkedOut
 
 # Rows that are kept in memory while the disk refuses, some 200 MB; further ones are refused.
 MOST_UNWRITTEN = 4_000_000
@@ -74,6 +74,7 @@ class TradeLedger:
         self._notes: dict[bytes, bytes] = {}
         self._unwritten = 0
         self._refused = 0
+        self._worked_out = WorkedOut()
         self._error: str | None = None
         self._before: Snapshot | None = None
 
@@ -448,7 +449,7 @@ class TradeLedger:
             with self._lock:
                 stored = stack.enter_context(self._before or self._database.snapshot())
                 held = self._tapes.get(symbol, Tape()).now()
-            yield LedgerView(symbol, held, stored.records)
+            yield LedgerView(symbol, held, stored.records, self._worked_out)
 
     def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order, those still in memory included."""

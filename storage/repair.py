@@ -20,7 +20,7 @@ from storage.ledger_files import (
     mend_tables,
     set_aside,
 )
-from storage.verify import Checked, Progress, check_records, of_file, unreadable, untold
+from storage.verify import Checked, Progress, check_records, of_files, unreadable, untold
 
 # What a remedy uncovers is dealt with in the next round; a third finds nothing.
 ROUNDS = 4
@@ -50,7 +50,7 @@ def _repair_files(path: Path, damage: list[FileDamage]) -> list[Finding]:
         mend_tables(path)
         repair(path)
     note = Finding("note", f"all files as they were are kept in {kept}")
-    return [*map(of_file, damage), note]
+    return [*of_files(damage), note]
 
 
 def _repair_records(

@@ -19,8 +19,9 @@ from storage.rollups import Rollup
 from storage.trades import Gap, TradeColumns
 from storage.view import Held
 
-# Small parts of an hour are joined when there are more of them, so that a question has few to join.
-MOST_PARTS = 64
+# Parts of an hour are joined when there are more of them, all but a large first one, so that a question has
+# few to look at and most rows are copied a few times only.
+MOST_PARTS = 16
 
 
 @dataclass(slots=True)
@@ -95,7 +96,8 @@ class Tape:
             parts = self.open.setdefault(hour_ms, [])
             parts.append(rows.within(hour_ms, hour_ms + keys.HOUR_MS))
             if len(parts) > MOST_PARTS:
-                parts[:] = [TradeColumns.concat(parts).by_id()]
+                first = 1 if 2 * len(parts[0]) > sum(map(len, parts)) else 0
+                parts[first:] = [TradeColumns.concat(parts[first:]).by_id()]
 
     def take(self) -> "Taken":
         """Move what is pending into a write."""

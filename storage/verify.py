@@ -7,7 +7,7 @@ their place.
 import heapq
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -92,14 +92,14 @@ def verify_copy(path: Path, progress: Progress = untold) -> tuple[list[Finding],
     if all(damage.log for damage in files):
         try:
             records = verify_records(path, progress)
-            return [*map(of_file, files), *records[0]], records[1]
+            return [*of_files(files), *records[0]], records[1]
         except CorruptRecord as error:
             files += unreadable(path, files, error)
     # What is left shows which hours are lost.
     mend_tables(path)
     repair(path)
     found, checked = verify_records(path, progress)
-    return [*map(of_file, files), *found], checked
+    return [*of_files(files), *found], checked
 
 
 def unreadable(path: Path, known: list[FileDamage], error: CorruptRecord) -> list[FileDamage]:
@@ -108,19 +108,24 @@ def unreadable(path: Path, known: list[FileDamage], error: CorruptRecord) -> lis
     return found or [FileDamage("LevelDB", f"cannot be read: {error}")]
 
 
-def of_file(damage: FileDamage) -> Finding:
-    """A damaged file, with the symbol and the hour of the first key that can be made out."""
-    names = [name for key in damage.keys if (name := keys.parsed(key)) and name.symbol]
-    lost = "its sound records are kept" if damage.log else "what is sound is kept"
-    shown = [key.decode(errors="replace") for key in damage.keys]
-    between = f": {shown[0]}" + (f" to {shown[-1]}" if len(shown) > 1 else "") if shown else ""
-    return Finding(
-        "file",
-        f"{damage}{between}",
-        remedy=f"all files kept in damaged-<time>, {lost}",
-        symbol=names[0].symbol if names else "",
-        hour_ms=names[0].hour_ms if names else None,
-    )
+def of_files(files: Iterable[FileDamage]) -> list[Finding]:
+    """Damaged files: a finding for each symbol and hour of the keys that can be made out."""
+    return [finding for damage in files for finding in _of_file(damage)]
+
+
+def _of_file(damage: FileDamage) -> Iterator[Finding]:
+    sound = "its sound records are kept" if damage.log else "what is sound is kept"
+    remedy = f"all files set aside in damaged-<time>, {sound}"
+    places: dict[tuple[str, int | None], list[bytes]] = {}
+    for key in damage.keys:
+        name = keys.parsed(key)
+        places.setdefault((name.symbol, name.hour_ms) if name else ("", None), []).append(key)
+    for (symbol, hour_ms), found in places.items():
+        shown = [key.decode(errors="backslashreplace") for key in found]
+        what = f"{damage}: {shown[0]}" + (f" to {shown[-1]}" if len(shown) > 1 else "")
+        yield Finding("file", what, remedy=remedy, symbol=symbol, hour_ms=hour_ms)
+    if not places:
+        yield Finding("file", str(damage), remedy=remedy)
 
 
 def verify_records(path: Path, progress: Progress = untold) -> tuple[list[Finding], Checked]:

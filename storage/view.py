@@ -5,7 +5,7 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -17,11 +17,16 @@ from storage.candles import MINUTE_MS, MinuteCandles
 from storage.errors import LEFT, CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
 from storage.ladder import PriceLadder
+from storage.recent import Recent
 from storage.rollups import Rollup
 from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2
+# Rows that are kept decoded, some 17 MB: the hours at the edges of the windows that are asked about.
+MOST_ROWS_KEPT = 300_000
+# Rows in memory of which the histogram is worth keeping.
+LARGE = 4_000
 # Keys hold times of 13 digits.
 FOREVER_MS = 10**13
 # What a symbol's trades are kept in.
@@ -47,6 +52,14 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkedOut:
+    """What views of a ledger share: rows of hours that windows cut, histograms of rows in memory."""
+
+    rows: Recent[TradeColumns] = field(default_factory=lambda: Recent(MOST_ROWS_KEPT))
+    histograms: Recent[PriceHistogram] = field(default_factory=lambda: Recent(MOST_ROWS_KEPT))
+
+
+@dataclass(frozen=True, slots=True)
 class _Count:
     """How many rows a part of a window holds, and its ends by id."""
 
@@ -59,10 +72,11 @@ class _Count:
 class LedgerView:
     """One symbol as of one instant. Made by `TradeLedger.view`. Not for use by several threads."""
 
-    def __init__(self, symbol: str, held: Held, stored: Stored) -> None:
+    def __init__(self, symbol: str, held: Held, stored: Stored, worked_out: WorkedOut) -> None:
         self._symbol = symbol
         self._held = held
         self._stored = stored
+        self._worked_out = worked_out
         self._decoded: dict[tuple[int, int], TradeColumns] = {}
 
     @property
@@ -106,10 +120,10 @@ class LedgerView:
         in_bins: list[int] = []
         for hour_ms in self._hours(start_ms, end_ms):
             rollups = [rollup.histogram for rollup in self._rollups(hour_ms)]
-            whole = _is_whole(hour_ms, start_ms, end_ms)
+            whole = self._is_whole(hour_ms, start_ms, end_ms)
             if whole and (not exact or all(part.bin_int is None for part in rollups)):
                 parts += rollups
-                parts += [PriceHistogram.of(rows) for rows in self._open_rows(hour_ms)]
+                parts += [self._histogram_of(rows) for rows in self._open_rows(hour_ms)]
             elif whole and hour_ms not in self._held.open:
                 in_bins.append(hour_ms)
             else:
@@ -248,13 +262,13 @@ class LedgerView:
         return [
             hour_ms
             for hour_ms in self._hours(start_ms, end_ms)
-            if hour_ms in self._held.sealed and _is_whole(hour_ms, start_ms, end_ms)
+            if hour_ms in self._held.sealed and self._is_whole(hour_ms, start_ms, end_ms)
         ]
 
     def _loose(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
         """The window's rows beside the rollups of its whole hours: of cut hours, and in memory."""
         for hour_ms in self._hours(start_ms, end_ms):
-            if _is_whole(hour_ms, start_ms, end_ms):
+            if self._is_whole(hour_ms, start_ms, end_ms):
                 yield from self._open_rows(hour_ms)
             elif len(rows := self._rows(hour_ms, start_ms, end_ms)):
                 yield rows
@@ -272,10 +286,23 @@ class LedgerView:
             ends = [(int(rows.id[at]), int(rows.time_ms[at])) for at in (0, -1)]
             yield _Count(len(rows), int(rows.valid.sum()), ends[0], ends[1])
 
-    def _open_rows(self, hour_ms: int) -> list[TradeColumns]:
-        """The rows of an hour that are in memory, if there are any, as one."""
-        parts = self._held.open.get(hour_ms)
-        return [TradeColumns.concat(parts).by_id()] if parts else []
+    def _open_rows(self, hour_ms: int) -> Sequence[TradeColumns]:
+        """The rows of an hour that are in memory, in parts, ids ascending within each."""
+        return self._held.open.get(hour_ms, ())
+
+    def _histogram_of(self, part: TradeColumns) -> PriceHistogram:
+        """The histogram of rows in memory; those of parts that are large are kept."""
+        if len(part) < LARGE:
+            return PriceHistogram.of(part)
+        return self._worked_out.histograms.of(
+            (self._symbol, *_identity(part)), lambda: PriceHistogram.of(part)
+        )
+
+    def _is_whole(self, hour_ms: int, start_ms: int, end_ms: int) -> bool:
+        """Whether all rows of an hour lie in the window: of one in memory the rows themselves tell."""
+        if start_ms > hour_ms or hour_ms in self._held.sealed:
+            return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+        return all(int(part.time_ms.max()) < end_ms for part in self._open_rows(hour_ms))
 
     def _rows(self, hour_ms: int, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows of an hour that lie in the window, from its blocks and from memory."""
@@ -283,11 +310,23 @@ class LedgerView:
         if part not in self._decoded:
             while len(self._decoded) >= KEPT_PARTS:
                 self._decoded.pop(next(iter(self._decoded)))
-            parts = self._open_rows(hour_ms)
-            if hour_ms in self._held.sealed:
-                parts += self._blocks([hour_ms], Block.trades)
+            parts = [*self._sealed_rows(hour_ms, part), *self._open_rows(hour_ms)]
             self._decoded[part] = TradeColumns.concat(parts).by_id().within(*part)
         return self._decoded[part]
+
+    def _sealed_rows(self, hour_ms: int, wanted: tuple[int, int]) -> list[TradeColumns]:
+        """The rows of an hour's blocks. Those of an hour that a window cuts are kept: the same window a
+        moment later cuts it too."""
+        if hour_ms not in self._held.sealed:
+            return []
+        if wanted == (hour_ms, hour_ms + keys.HOUR_MS):
+            return list(self._blocks([hour_ms], Block.trades))
+        digests = tuple(rollup.digest for rollup in self._rollups(hour_ms))
+        rows = self._worked_out.rows.of(
+            (self._symbol, hour_ms, digests),
+            lambda: TradeColumns.concat(list(self._blocks([hour_ms], Block.trades))),
+        )
+        return [rows]
 
     def _rollups(self, hour_ms: int) -> list[Rollup]:
         return list(self._held.sealed.get(hour_ms, {}).values())
@@ -325,8 +364,9 @@ class LedgerView:
             raise CorruptRecord(f"{name} is gone although its rollup stands; {LEFT}")
 
 
-def _is_whole(hour_ms: int, start_ms: int, end_ms: int) -> bool:
-    return start_ms <= hour_ms and hour_ms + keys.HOUR_MS <= end_ms
+def _identity(rows: TradeColumns) -> tuple[int, int, int]:
+    """What tells rows in memory from others of their symbol: an id is held once, and never changes."""
+    return int(rows.id[0]), int(rows.id[-1]), len(rows)
 
 
 def _check_same(block: Block, rollup: Rollup) -> None:

@@ -70,6 +70,12 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         piped = command(ledger, "export", "btc", "--ids", ids, "--out", "-")
         assert piped.stdout == csv.read_text()
         assert digest_in(piped.stderr) == digest_in(some.stdout)
+        verified = command(ledger, "verify")
+        assert (verified.returncode, verified.stderr) == (0, "")
+        assert " 0 damaged" in verified.stdout
+        refused = command(ledger, "verify", "--repair")
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert "stop the server" in refused.stderr
         copied = command(ledger, "backup", tmp_path / "backup")
         assert (copied.returncode, copied.stderr) == (0, "")
         over = command(ledger, "restore", tmp_path / "backup")
