@@ -19,7 +19,9 @@ from typing import Any
 
 import uvicorn
 
-from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording
+from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording, VirtualClock
+from collectors.exchange.control import serving_control
+from collectors.exchange.faults import AnyFault, UnknownFault, read_faults
 from server import export_command, ledger_commands, verify_command
 from server.app import prepared_app, wall_clock_ms
 from server.archive_commands import add_archive_commands
@@ -108,6 +110,11 @@ def _add_exchange_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=int, default=1, help="how many times faster a recording plays")
     parser.add_argument(
         "--began-s-ago", type=float, default=0, help="how long ago the recording began to play"
+    )
+    parser.add_argument("--faults", type=Path, help="a JSON list of faults to put in at the start")
+    parser.add_argument("--control-port", type=int, help="port for the levers over HTTP; 0 takes a free one")
+    parser.add_argument(
+        "--clock-speed", type=float, default=1.0, help="how many seconds of the exchange's clock pass in one"
     )
     parser.add_argument("--while-stdin", action="store_true", help="end when standard input ends")
 
@@ -227,25 +234,44 @@ def _exchange(given: argparse.Namespace) -> int:
             )
         except (OSError, ValueError) as error:
             raise ConfigurationInvalid(f"recording: {error}") from error
-    asyncio.run(_serve_exchange(market, given))
+    try:
+        asyncio.run(_serve_exchange(market, _faults(given.faults), given))
+    except UnknownFault as error:
+        raise ConfigurationInvalid(f"faults: {error}") from error
     return 0
 
 
-async def _serve_exchange(market: Market, given: argparse.Namespace) -> None:
-    async with Exchange(
-        market,
-        clock=wall_clock_ms,
-        host=given.host,
-        port=given.port,
-        history_hours=given.history_hours,
-        limits=Limits(weight_per_minute=given.weight_limit),
-    ) as exchange:
+def _faults(path: Path | None) -> list[AnyFault]:
+    try:
+        return read_faults(path.read_bytes()) if path else []
+    except (OSError, UnknownFault) as error:
+        raise ConfigurationInvalid(f"faults: {error}") from error
+
+
+async def _serve_exchange(market: Market, faults: Sequence[AnyFault], given: argparse.Namespace) -> None:
+    movable = given.control_port is not None or given.clock_speed != 1
+    clock = VirtualClock(wall_clock_ms(), speed=given.clock_speed) if movable else None
+    async with contextlib.AsyncExitStack() as stack:
+        exchange = await stack.enter_async_context(
+            Exchange(
+                market,
+                clock=clock or wall_clock_ms,
+                host=given.host,
+                port=given.port,
+                history_hours=given.history_hours,
+                limits=Limits(weight_per_minute=given.weight_limit),
+                faults=faults,
+            )
+        )
         urls = {
             "rest_url": exchange.rest_url,
             "archive_url": exchange.rest_url,
             "stream_url": exchange.stream_url,
             "symbols": list(market.symbols),
         }
+        if given.control_port is not None:
+            levers = serving_control(exchange, clock, host=given.host, port=given.control_port)
+            urls["control_url"] = await stack.enter_async_context(levers)
         print(json.dumps(urls), flush=True)
         if given.while_stdin:
             await asyncio.to_thread(sys.stdin.read)

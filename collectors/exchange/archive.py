@@ -17,7 +17,7 @@ import numpy as np
 
 from collectors.binance import DAY_MS, decimal_strings, dump_path, start_of
 from collectors.exchange.market import Market
-from collectors.exchange.rest import Reply
+from collectors.exchange.replies import Reply
 from storage.trades import TradeColumns
 
 # Files of this day and later have times in microseconds.

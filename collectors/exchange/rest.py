@@ -5,49 +5,69 @@ Invariant: no row with T after now, none before the history's start, and the use
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from urllib.parse import parse_qs, urlsplit
+from zlib import crc32
 
 import msgspec
 
-from collectors.binance import DEFAULT_WEIGHT_LIMIT, MICROSECONDS_FROM, agg_trades_page
+from collectors.binance import MICROSECONDS_FROM, agg_trades_page
 from collectors.exchange.market import Market
+from collectors.exchange.replies import Reply, error_body
+from collectors.exchange.veil import NO_VEIL, Veil
+from collectors.exchange.weights import WeightMeter
 from storage.trades import Instrument, TradeColumns
 
-MINUTE_MS = 60_000
 DEFAULT_ROWS = 500
 MAX_ROWS = 1000
-FIRST_BAN_MS = 120_000
-LONGEST_BAN_MS = 3 * 24 * 3_600_000
 
 
 @dataclass(frozen=True, slots=True)
 class Tape:
-    """What the exchange shows at one moment: the market's trades with floor_ms <= T <= now_ms."""
+    """What the exchange shows at one moment: the market's trades with floor_ms <= T <= now_ms.
+
+    `veil` hides some of them for a while, `skew_ms` is how far the clock that it tells is off.
+    """
 
     market: Market
     floor_ms: int
     now_ms: int
+    veil: Veil = NO_VEIL
+    skew_ms: int = 0
+    refuses_large_limit: bool = False
+
+    @property
+    def instruments(self) -> Mapping[str, Instrument]:
+        return self.veil.instruments(self.market.instruments)
 
     def first_id(self, symbol: str) -> int:
-        return self.market.first_id_from(symbol, self.floor_ms)
+        return max(self.market.first_id_from(symbol, self.floor_ms), self.veil.floor_id(symbol))
 
     def last_id(self, symbol: str) -> int:
-        return self.market.first_id_from(symbol, self.now_ms + 1) - 1
+        return self.market.first_id_from(symbol, self.now_ms + 1 - self.veil.lag_ms(symbol)) - 1
 
     def rows(self, symbol: str, first_id: int, last_id: int, limit: int) -> TradeColumns:
         """The oldest `limit` visible rows of first_id..last_id; below the floor it starts at the floor."""
-        first_id = max(first_id, self.first_id(symbol))
-        count = min(limit, min(last_id, self.last_id(symbol)) - first_id + 1)
-        return self.market.from_id(symbol, first_id, count) if count > 0 else TradeColumns.empty()
+        next_id = max(first_id, self.first_id(symbol))
+        stop_id = min(last_id, self.last_id(symbol))
+        found: list[TradeColumns] = []
+        wanted = limit
+        while wanted > 0 and next_id <= stop_id:
+            rows = self.market.from_id(symbol, next_id, min(wanted, stop_id - next_id + 1))
+            if len(rows) == 0:
+                break
+            next_id = int(rows.id[-1]) + 1
+            found.append(rows.take((rows.id <= stop_id) & self.veil.shows(symbol, rows.id)))
+            wanted -= len(found[-1])
+        if wanted > 0 and self.veil.shows_head(symbol):
+            found.append(self._head(symbol, max(first_id, stop_id + 1), last_id))
+        return TradeColumns.concat(found)
 
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    status: int
-    body: bytes
-    headers: dict[str, str] = field(default_factory=dict)
+    def _head(self, symbol: str, first_id: int, last_id: int) -> TradeColumns:
+        """The newest row alone, where it is within the ids asked for."""
+        head = self.market.first_id_from(symbol, self.now_ms + 1) - 1
+        return self.market.from_id(symbol, head, 1 if first_id <= head <= last_id else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +86,7 @@ class Refused(Exception):
         self.code = code
 
 
-def respond(
-    tape: Tape, weights: "WeightMeter", method: str, target: str, headers: Mapping[str, str]
-) -> Reply:
+def respond(tape: Tape, weights: WeightMeter, method: str, target: str, headers: Mapping[str, str]) -> Reply:
     """The reply to one request, its weight charged."""
     url = urlsplit(target)
     route = _ROUTES.get(url.path)
@@ -81,7 +99,7 @@ def respond(
 
 
 def _answer(
-    route: "_Route", tape: Tape, weights: "WeightMeter", query: str, headers: Mapping[str, str]
+    route: "_Route", tape: Tape, weights: WeightMeter, query: str, headers: Mapping[str, str]
 ) -> Reply:
     values = {name: given[-1] for name, given in parse_qs(query, keep_blank_values=True).items()}
     try:
@@ -89,10 +107,6 @@ def _answer(
         return Reply(200, route.answer(tape, asked, weights.limit))
     except Refused as refusal:
         return Reply(400, error_body(refusal.code, str(refusal)))
-
-
-def error_body(code: int, msg: str) -> bytes:
-    return msgspec.json.encode({"code": code, "msg": msg})
 
 
 _NOT_FOUND = Reply(404, b"<html><body><h2>404 Not found</h2></body></html>", {"Content-Type": "text/html"})
@@ -106,7 +120,9 @@ def ping(_tape: Tape, _asked: Asked, _weight_limit: int) -> bytes:
 
 
 def server_time(tape: Tape, asked: Asked, _weight_limit: int) -> bytes:
-    return msgspec.json.encode({"serverTime": tape.now_ms * (1000 if asked.microseconds else 1)})
+    return msgspec.json.encode(
+        {"serverTime": (tape.now_ms + tape.skew_ms) * (1000 if asked.microseconds else 1)}
+    )
 
 
 def agg_trades(tape: Tape, asked: Asked, _weight_limit: int) -> bytes:
@@ -114,10 +130,11 @@ def agg_trades(tape: Tape, asked: Asked, _weight_limit: int) -> bytes:
 
     Nothing given: the most recent. A start: the oldest from there. An end alone: the most recent up to it.
     """
-    symbol = _symbol(tape.market, asked.query)
-    limit = min(_whole(asked.query, "limit", DEFAULT_ROWS), MAX_ROWS)
-    if limit < 1:
+    symbol = _symbol(tape.instruments, asked.query)
+    limit = _whole(asked.query, "limit", DEFAULT_ROWS)
+    if limit < 1 or (limit > MAX_ROWS and tape.refuses_large_limit):
         raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
+    limit = min(limit, MAX_ROWS)
     from_id, start, end = (_optional(asked.query, name) for name in ("fromId", "startTime", "endTime"))
     if from_id is not None and (start is not None or end is not None):
         raise Refused(-1128, "Combination of optional parameters invalid.")
@@ -129,17 +146,17 @@ def agg_trades(tape: Tape, asked: Asked, _weight_limit: int) -> bytes:
     elif start is not None:
         first_id = tape.market.first_id_from(symbol, min(_ceil_ms(start), past_ms))
     else:
-        first_id = last_id - limit + 1
+        first_id = min(last_id, tape.last_id(symbol)) - limit + 1
     return agg_trades_page(tape.rows(symbol, first_id, last_id, limit), microseconds=asked.microseconds)
 
 
 def exchange_info(tape: Tape, asked: Asked, weight_limit: int) -> bytes:
-    instruments = tape.market.instruments
-    symbols = _symbols(tape.market, asked.query)
+    instruments = tape.instruments
+    symbols = _symbols(instruments, asked.query)
     return msgspec.json.encode(
         {
             "timezone": "UTC",
-            "serverTime": tape.now_ms,
+            "serverTime": tape.now_ms + tape.skew_ms,
             "simulated": True,
             "rateLimits": [
                 _rate_limit("REQUEST_WEIGHT", "MINUTE", 1, weight_limit),
@@ -172,7 +189,7 @@ def _rate_limit(kind: str, interval: str, count: int, limit: int) -> dict[str, s
 
 
 def _listed(instrument: Instrument) -> dict[str, object]:
-    """The exchange's record of a symbol; LOT_SIZE comes before PRICE_FILTER: clients go by filterType."""
+    """The exchange's record of a symbol; the order of the filters is no matter to rely on."""
     return {
         "symbol": instrument.symbol,
         "status": instrument.status,
@@ -189,24 +206,33 @@ def _listed(instrument: Instrument) -> dict[str, object]:
         "quoteOrderQtyMarketAllowed": True,
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
-        "filters": [
-            {"filterType": "ICEBERG_PARTS", "limit": 10},
-            {
-                "filterType": "LOT_SIZE",
-                "minQty": _padded(instrument.lot),
-                "maxQty": "9000.00000000",
-                "stepSize": _padded(instrument.lot),
-            },
-            {
-                "filterType": "PRICE_FILTER",
-                "minPrice": _padded(instrument.tick),
-                "maxPrice": "1000000.00000000",
-                "tickSize": _padded(instrument.tick),
-            },
-            {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
-        ],
+        "filters": _rotated(
+            instrument.symbol,
+            [
+                {"filterType": "ICEBERG_PARTS", "limit": 10},
+                {
+                    "filterType": "LOT_SIZE",
+                    "minQty": _padded(instrument.lot),
+                    "maxQty": "9000.00000000",
+                    "stepSize": _padded(instrument.lot),
+                },
+                {
+                    "filterType": "PRICE_FILTER",
+                    "minPrice": _padded(instrument.tick),
+                    "maxPrice": "1000000.00000000",
+                    "tickSize": _padded(instrument.tick),
+                },
+                {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
+            ],
+        ),
         "permissions": ["SPOT"],
     }
+
+
+def _rotated(symbol: str, filters: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Every symbol in an order of its own."""
+    first = crc32(symbol.encode()) % len(filters)
+    return filters[first:] + filters[:first]
 
 
 def _padded(step: Decimal) -> str:
@@ -219,31 +245,31 @@ _SYMBOL = re.compile(r"[A-Z0-9\-_.]{1,20}")
 _NUMBER = re.compile(r"[0-9]{1,20}")
 
 
-def _symbol(market: Market, query: Mapping[str, str]) -> str:
+def _symbol(listed: Mapping[str, Instrument], query: Mapping[str, str]) -> str:
     symbol = query.get("symbol", "")
     if not symbol:
         raise Refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-    return _known(market, symbol, "symbol")
+    return _known(listed, symbol, "symbol")
 
 
-def _symbols(market: Market, query: Mapping[str, str]) -> Sequence[str]:
+def _symbols(listed: Mapping[str, Instrument], query: Mapping[str, str]) -> Sequence[str]:
     if "symbol" in query and "symbols" in query:
         raise Refused(-1128, "Combination of optional parameters invalid.")
     if "symbol" in query:
-        return [_symbol(market, query)]
+        return [_symbol(listed, query)]
     if "symbols" not in query:
-        return market.symbols
+        return list(listed)
     try:
         symbols = msgspec.json.decode(query["symbols"], type=list[str])
     except msgspec.DecodeError as exc:
         raise _illegal("symbols", r'^\["[A-Z0-9-_.]{1,20}"(,"[A-Z0-9-_.]{1,20}")*\]$') from exc
-    return [_known(market, symbol, "symbols") for symbol in symbols]
+    return [_known(listed, symbol, "symbols") for symbol in symbols]
 
 
-def _known(market: Market, symbol: str, parameter: str) -> str:
+def _known(listed: Mapping[str, Instrument], symbol: str, parameter: str) -> str:
     if _SYMBOL.fullmatch(symbol) is None:
         raise _illegal(parameter, "^[A-Z0-9-_.]{1,20}$")
-    if symbol not in market.instruments:
+    if symbol not in listed:
         raise Refused(-1121, "Invalid symbol.")
     return symbol
 
@@ -281,53 +307,3 @@ def _floor_ms(time: int) -> int:
 
 def _ceil_ms(time: int) -> int:
     return -(-time // 1000) if time >= MICROSECONDS_FROM else time
-
-
-# -- weight -----------------------------------------------------------------------------------------------
-
-
-class WeightMeter:
-    """Request weight of one address by fixed minutes: over the limit 429, asking on regardless a ban."""
-
-    def __init__(self, limit: int = DEFAULT_WEIGHT_LIMIT) -> None:
-        self.limit = limit
-        self.bans = 0
-        self._minute = -1
-        self._used = 0
-        self._limited_until_ms = 0
-        self._banned_until_ms = 0
-
-    def used(self, now_ms: int) -> int:
-        return self._used if now_ms // MINUTE_MS == self._minute else 0
-
-    def charge(self, weight: int, now_ms: int) -> Reply | None:
-        """Counts the request; a refusal where it is one too many."""
-        if now_ms < self._banned_until_ms:
-            return self._ban_reply(now_ms)
-        if now_ms < self._limited_until_ms:
-            self.bans += 1
-            self._banned_until_ms = now_ms + min(FIRST_BAN_MS * 2 ** (self.bans - 1), LONGEST_BAN_MS)
-            return self._ban_reply(now_ms)
-        self._used = self.used(now_ms) + weight
-        self._minute = now_ms // MINUTE_MS
-        if self._used <= self.limit:
-            return None
-        self._limited_until_ms = (self._minute + 1) * MINUTE_MS
-        return _too_much(429, self._limited_until_ms - now_ms, _LIMITED.format(self.limit))
-
-    def _ban_reply(self, now_ms: int) -> Reply:
-        return _too_much(418, self._banned_until_ms - now_ms, _BANNED.format(self._banned_until_ms))
-
-
-_LIMITED = (
-    "Too much request weight used; current limit is {} request weight per 1 MINUTE. "
-    "Please use WebSocket Streams for live updates to avoid polling the API."
-)
-_BANNED = (
-    "Way too much request weight used; IP banned until {}. "
-    "Please use WebSocket Streams for live updates to avoid bans."
-)
-
-
-def _too_much(status: int, wait_ms: int, msg: str) -> Reply:
-    return Reply(status, error_body(-1003, msg), {"Retry-After": str(-(-wait_ms // 1000))})

@@ -1,122 +1,53 @@
 """The stand-in on one loopback port: plain GETs are REST or dumps, upgrades are websocket links.
 
-Invariant: a link that reads slowly, or not at all, is dropped; it never delays another.
+Invariant: all that happens by time happens by the exchange's clock, in one loop; a link that reads slowly,
+or not at all, is dropped and never delays another. A trade's way: truth, faults, link, socket.
 """
 
 import asyncio
-import os
-import socket
-import struct
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from email.utils import formatdate
-from functools import partial
-from http import HTTPStatus
+from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Self, cast
 
 import structlog
-from websockets.asyncio.server import Server, ServerConnection, broadcast
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
-from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request, Response
-from websockets.protocol import State
 
-from collectors.binance import DEFAULT_WEIGHT_LIMIT, stream_name
-from collectors.exchange.archive import Habits, StandInArchive, is_archive_address
+from collectors.exchange.archive import Habits, StandInArchive
+from collectors.exchange.clock import Pause
+from collectors.exchange.desk import Desk
+from collectors.exchange.distort import Way
+from collectors.exchange.door import Door
+from collectors.exchange.events import Ending
+from collectors.exchange.faults import AnyFault, TruthFault, UnknownFault
+from collectors.exchange.limits import Limits
+from collectors.exchange.link import Link
 from collectors.exchange.market import Market
-from collectors.exchange.rest import Reply, Tape, WeightMeter, respond
-from collectors.exchange.streams import (
-    RateWindow,
-    Slice,
-    StreamRefused,
-    Subscriptions,
-    is_stream_address,
-    opened,
-)
+from collectors.exchange.oracle import Difference, difference, ledger
+from collectors.exchange.press import Press
+from collectors.exchange.reception import Reception
+from collectors.exchange.report import Breach, LinkReport, Punishment, Report
+from collectors.exchange.script import FaultScript
+from collectors.exchange.truth import Archived, Truth, declare
+from collectors.exchange.weights import WeightMeter
+from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
 Clock = Callable[[], int]
 HOUR_MS = 3_600_000
-# A clock that jumps is followed in steps of this, so that sockets can drain between them.
-LONGEST_SLICE_MS = 1000
-# How long a daily dump may take to be made and sent.
-DUMP_S = 120.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """How the exchange treats its clients; the defaults are Binance's, smaller ones make tests short."""
-
-    weight_per_minute: int = DEFAULT_WEIGHT_LIMIT
-    ping_interval_s: float = 20.0
-    pong_timeout_s: float = 60.0
-    messages_per_s: int = 5
-    connects_per_5_min: int = 300
-    link_lifetime_s: float = 24 * 3600.0
-    send_buffer_bytes: int = 4 * 2**20
-    close_timeout_s: float = 2.0
-
-
-class Link(ServerConnection):
-    """One websocket connection: what it is subscribed to, and the tasks that it ends with."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.subscriptions = Subscriptions()
-        self.greeting: str | None = None
-        self.incoming: RateWindow | None = None
-        self._ending: asyncio.Task[None] | None = None
-
-    def process_event(self, event: Any) -> None:
-        if self._is_too_much(event):
-            self.end(CloseCode.POLICY_VIOLATION, "Too many requests")
-        else:
-            super().process_event(event)
-
-    def _is_too_much(self, event: Any) -> bool:
-        counted = isinstance(event, Frame) and event.opcode in _COUNTED
-        return counted and self.incoming is not None and not self.incoming.admits(self.loop.time())
-
-    def end(self, code: int, reason: str) -> None:
-        """Starts the closing handshake, once."""
-        if self._ending is None:
-            log.info("link closed", code=code, reason=reason)
-            self._ending = self.loop.create_task(self.close(code, reason))
-
-    def reset(self) -> None:
-        """Drops the TCP connection without a goodbye: the peer reads a reset."""
-        self.subscriptions.since_ms.clear()
-        reset(self.transport)
-
-    @property
-    def unsent_bytes(self) -> int:
-        return self.transport.get_write_buffer_size()
-
-
-_COUNTED = (Opcode.TEXT, Opcode.BINARY, Opcode.PING, Opcode.PONG)
-
-
-# struct linger, on and of no time: closing sends RST. Its fields are shorts on Windows.
-_LINGER_NOT = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
-
-
-def reset(transport: asyncio.Transport) -> None:
-    sock = transport.get_extra_info("socket")
-    if sock is not None:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
-    transport.abort()
 
 
 class Exchange:
     """`async with Exchange(market, clock=...)`: serves until the block ends.
 
-    `clock` gives the exchange's time, UTC ms; trades are printed when it passes them. History reaches
-    `history_hours` back from the moment the exchange opens. `rest_down` makes REST reset every connection;
+    `clock` gives the exchange's time, UTC ms, and all its timers run by it; trades are printed when it passes
+    them. History reaches `history_hours` back from the moment the exchange opens. `faults` are put in at that
+    moment, others whenever `inject` is called. `rest_down` makes REST reset every connection;
     `archive_habits` says how the daily dumps look, which go back to the market's beginning.
     """
 
@@ -130,22 +61,58 @@ class Exchange:
         history_hours: float = 24,
         poll_s: float = 0.025,
         limits: Limits | None = None,
+        faults: Sequence[AnyFault] = (),
     ) -> None:
-        self.market = market
+        self.market = Truth(market)
         self.limits = limits or Limits()
-        self.rest_down = False
-        self.archive_habits = Habits()
-        self._archive = StandInArchive(market)
-        self.weights = WeightMeter(self.limits.weight_per_minute)
+        self.script = FaultScript()
         self._clock, self._host, self._port = clock, host, port
         self._history_ms = round(history_hours * HOUR_MS)
         self._poll_s = poll_s
-        self._links: set[Link] = set()
-        self._connects = RateWindow(self.limits.connects_per_5_min, 300.0)
+        self._faults = faults
+        self._links: dict[int, Link] = {}
+        self._reports: list[LinkReport] = []
+        self._punishments: list[Punishment] = []
+        self._door = Door(self.limits, self.script, self._punish)
+        self._pause = Pause(clock, poll_s)
+        self._desk = Desk(
+            self.market, self.script, self.limits, clock=clock, sleep=self._pause.sleep, punish=self._punish
+        )
+        self._reception = Reception(
+            self._desk,
+            self._door,
+            StandInArchive(Archived(self.market)),
+            self.limits,
+            clock=clock,
+            pause=self._pause,
+        )
+        self._press = Press(
+            self.market, self.script, self.limits, links=self._open_links, skew_ms=self._desk.skew_ms
+        )
 
     @property
     def links(self) -> int:
         return len(self._open_links())
+
+    @property
+    def rest_down(self) -> bool:
+        return self._reception.rest_down
+
+    @rest_down.setter
+    def rest_down(self, is_down: bool) -> None:
+        self._reception.rest_down = is_down
+
+    @property
+    def archive_habits(self) -> Habits:
+        return self._reception.archive_habits
+
+    @archive_habits.setter
+    def archive_habits(self, habits: Habits) -> None:
+        self._reception.archive_habits = habits
+
+    @property
+    def weights(self) -> WeightMeter:
+        return self._desk.weights
 
     @property
     def rest_url(self) -> str:
@@ -156,8 +123,10 @@ class Exchange:
         return f"ws://{_host_in_url(self._host)}:{self._port}"
 
     async def __aenter__(self) -> Self:
-        self._printed_ms = self._clock()
-        self._floor_ms = self._printed_ms - self._history_ms
+        self._press.begin(self._clock())
+        self._desk.floor_ms = self._press.printed_ms - self._history_ms
+        for fault in self._faults:
+            self.inject(fault)
         self._server = await self._listening()
         self._port = self._server.sockets[0].getsockname()[1]
         self._printing = asyncio.create_task(self._keep_printing())
@@ -169,8 +138,12 @@ class Exchange:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._pause.end()
         self._printing.cancel()
         await asyncio.wait([self._printing])
+        for link in self._open_links():
+            if link.manner.bytes_per_s is not None:
+                link.finish(Ending("reset"))
         self._server.close()
         await self._server.wait_closed()
 
@@ -178,14 +151,88 @@ class Exchange:
         """Ends every link and waits until it has ended: with a close frame, or a TCP reset for None."""
         links = self._open_links()
         for link in links:
-            if code is None:
-                link.reset()
-            else:
-                link.end(code, reason)
+            link.finish(Ending("reset") if code is None else Ending("close", code, reason))
         await asyncio.gather(*(link.wait_closed() for link in links))
 
+    async def caught_up(self) -> None:
+        """Until all has been done that was due by now."""
+        now_ms = self._clock()
+        while self._press.turned_ms < now_ms:  # noqa: ASYNC110  what is waited for is a time
+            await asyncio.sleep(self._poll_s)
+
+    def printed_id(self, symbol: str) -> int:
+        """The newest id that has been printed."""
+        return self.market.first_id_from(symbol, self._press.printed_ms + 1) - 1
+
+    async def printed(self, symbol: str, trade_id: int) -> None:
+        """Until the trade has been printed: the moment to kill a client, say."""
+        while self.printed_id(symbol) < trade_id:  # noqa: ASYNC110  what is waited for is a time
+            await asyncio.sleep(self._poll_s)
+
+    # -- the script and the judge
+
+    def inject(self, fault: AnyFault) -> int:
+        """Puts a fault in; its number. Raises `UnknownFault` for a scope that its kind cannot have."""
+        placed = self.script.add(fault, self._clock())
+        try:
+            declare(self.market, placed)
+        except ValueError as error:
+            self.script.remove(placed.number)
+            raise UnknownFault(str(error)) from error
+        return placed.number
+
+    def clear(self, number: int | None = None) -> bool:
+        """Takes a fault out, or all of them; whether there was one. What is true stays true, and in."""
+        found = [
+            placed.number
+            for placed in self.script
+            if number in (None, placed.number) and not isinstance(placed.fault, TruthFault)
+        ]
+        for each in found:
+            self.script.remove(each)
+        return bool(found)
+
+    def report(self) -> Report:
+        now_ms = self._clock()
+        return Report(
+            now_ms=now_ms,
+            links=[replace(report) for report in self._reports],
+            connects_in_5_min=self._door.connects.count,
+            most_connects_in_5_min=self._door.connects.most,
+            weight_used=self.weights.used(now_ms),
+            most_weight_used=self.weights.most_used,
+            requests=dict(self._desk.requests),
+            statuses=dict(self._desk.statuses),
+            faults_hit=self.script.hits(),
+            punishments=list(self._punishments),
+        )
+
+    def ledger(self, symbol: str, first_id: int, last_id: int) -> TradeColumns:
+        """The trades of first_id..last_id that a complete record holds, as far as they are printed."""
+        return ledger(self.market, symbol, first_id, min(last_id, self.printed_id(symbol)))
+
+    def difference(self, symbol: str, rows: TradeColumns) -> Difference:
+        """What a client's rows lack, have too much or have otherwise between their first and last id."""
+        if len(rows) == 0:
+            raise ValueError(f"no rows of {symbol} to compare")
+        return difference(self.ledger(symbol, int(rows.id.min()), int(rows.id.max())), rows)
+
+    def _punish(self, breach: Breach, at_ms: int, provoked: bool, link: int | None = None) -> None:
+        log.warning("client punished", breach=breach, link=link, provoked=provoked)
+        self._punishments.append(Punishment(breach, at_ms, link, provoked))
+        if breach == "weight ban" and self.limits.ban_ends_links:
+            for each in self._open_links():
+                each.finish(Ending("reset"))
+
+    def _punish_link(self, link: Link, breach: Breach, provoked: bool) -> None:
+        self._punish(breach, self._clock(), provoked, link.number)
+        if breach == "too many requests":
+            self._door.note_flood(self._clock())
+
+    # -- requests and links
+
     def _open_links(self) -> list[Link]:
-        return [link for link in self._links if link.state is State.OPEN]
+        return [link for link in self._links.values() if link.is_open]
 
     async def _listening(self) -> Server:
         return await serve_websocket(
@@ -193,133 +240,47 @@ class Exchange:
             self._host,
             self._port,
             process_request=cast(
-                "Callable[[ServerConnection, Request], Awaitable[Response | None]]", self._admit
+                "Callable[[ServerConnection, Request], Awaitable[Response | None]]", self._reception.admit
             ),
             create_connection=Link,
             compression=None,
-            open_timeout=DUMP_S,
+            open_timeout=None,  # a script may let a client wait for longer
             ping_interval=None,  # its payload is four random bytes; the exchange sends the time
             close_timeout=self.limits.close_timeout_s,
             write_limit=self.limits.send_buffer_bytes,
         )
 
-    # -- requests and links
-
-    async def _admit(self, link: Link, request: Request) -> Response | None:
-        """None lets the websocket handshake go on."""
-        if is_stream_address(request.path) and "Upgrade" in request.headers:
-            return self._open(link, request.path)
-        if self.rest_down:
-            reset(link.transport)
-            await link.wait_closed()
-            return _response(Reply(503, b""), self._clock())
-        if is_archive_address(request.path):
-            link.close_timeout = DUMP_S  # a large body is on its way for longer than a goodbye
-            now_ms, habits = self._clock(), self.archive_habits
-            found = await asyncio.to_thread(self._archive.respond, request.path, now_ms, habits)
-            return _response(found, now_ms)
-        tape = Tape(self.market, self._floor_ms, self._clock())
-        reply = respond(tape, self.weights, request.method, request.path, request.headers)
-        return _response(reply, tape.now_ms)
-
-    def _open(self, link: Link, target: str) -> Response | None:
-        if not self._connects.admits(link.loop.time()):
-            return _response(Reply(429, b"", {"Retry-After": "300"}), self._clock())
-        try:
-            link.subscriptions, link.greeting = opened(target, self._clock())
-        except StreamRefused as refusal:
-            return _response(Reply(400, str(refusal).encode(), {"Content-Type": "text/plain"}), self._clock())
-        return None
-
     async def _serve_link(self, link: Link) -> None:
-        self._links.add(link)
-        link.incoming = RateWindow(self.limits.messages_per_s, 1.0)
-        lifetime = link.loop.call_later(
-            self.limits.link_lifetime_s, link.end, CloseCode.GOING_AWAY, "going away"
-        )
-        pinging = asyncio.create_task(self._keep_pinging(link))
+        report = LinkReport(len(self._reports) + 1, link.request.path if link.request else "", self._clock())
+        self._reports.append(report)
+        self._links[report.number] = link
+        way = Way(link.subscriptions, lambda symbol, trade_id: self.market.from_id(symbol, trade_id, 1))
+        link.begin(report, self.limits, self._clock, way, self._punish_link)
+        self._press.instruct(link, self._clock())
         try:
             with suppress(ConnectionClosed):
                 await self._answer_requests(link)
         finally:
-            self._links.discard(link)
-            lifetime.cancel()
-            pinging.cancel()
-            await asyncio.wait([pinging])
+            del self._links[report.number]
+            report.closed_ms = self._clock()
+            report.ending = report.ending or "by the client"
 
     async def _answer_requests(self, link: Link) -> None:
         if link.greeting is not None:
-            await link.send(link.greeting)
+            link.reply(link.greeting)
         async for text in link:
-            await link.send(link.subscriptions.answer(text, self._clock()))
-
-    async def _keep_pinging(self, link: Link) -> None:
-        """A ping carries the time; a pong answers it and the earlier ones, if it copies the payload."""
-        payload = 0
-        while True:
-            await asyncio.sleep(self.limits.ping_interval_s)
-            payload = max(payload + 1, self._clock())
-            try:
-                pong = cast("asyncio.Future[float]", await link.ping(f"{payload:013d}"))
-            except ConnectionClosed:
-                return
-            deadline = link.loop.call_later(
-                self.limits.pong_timeout_s, link.end, CloseCode.POLICY_VIOLATION, "Pong timeout"
-            )
-            pong.add_done_callback(partial(_answered, deadline))
-
-    # -- the tape
+            link.reply(link.subscriptions.answer(text, self._clock()))
+            if link.subscriptions.asked_too_much and self.limits.too_many_streams_code is not None:
+                self._punish_link(link, "too many streams", False)
+                link.finish(Ending("close", self.limits.too_many_streams_code, "Too many streams"))
 
     async def _keep_printing(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(self._poll_s)
-                await self._print_until(self._clock())
-        except Exception:
-            log.exception("the stand-in stopped printing trades")
-
-    async def _print_until(self, now_ms: int) -> None:
-        while self._printed_ms < now_ms:
-            until_ms = min(now_ms, self._printed_ms + LONGEST_SLICE_MS)
-            self._print_slice(self._printed_ms, until_ms)
-            self._printed_ms = until_ms
-            await asyncio.sleep(0)
-
-    def _print_slice(self, after_ms: int, until_ms: int) -> None:
-        links = self._open_links()
-        trades = {
-            symbol: self.market.trades(symbol, after_ms + 1, until_ms + 1)
-            for symbol in _subscribed(self.market.symbols, links)
-        }
-        slice_ = Slice(trades, after_ms, until_ms)
-        for link in links:
-            for frame in slice_.frames(link.subscriptions):
-                broadcast([link], frame, text=True)
-            if link.unsent_bytes > self.limits.send_buffer_bytes:
-                log.warning("slow link dropped", unsent_bytes=link.unsent_bytes)
-                link.reset()
-
-
-def _subscribed(symbols: Iterable[str], links: Iterable[Link]) -> list[str]:
-    streams = set().union(*(link.subscriptions.since_ms for link in links))
-    return [symbol for symbol in symbols if stream_name(symbol) in streams]
-
-
-def _answered(deadline: asyncio.TimerHandle, _pong: "asyncio.Future[float]") -> None:
-    deadline.cancel()
-
-
-def _response(reply: Reply, now_ms: int) -> Response:
-    """As a websockets response; it cannot keep the connection alive, and says so."""
-    headers = {
-        "Content-Type": "application/json;charset=UTF-8",
-        "Date": formatdate(now_ms / 1000, usegmt=True),
-        "Content-Length": str(len(reply.body)),
-        "Connection": "close",
-    }
-    return Response(
-        reply.status, HTTPStatus(reply.status).phrase, Headers(headers | reply.headers), reply.body
-    )
+        while True:
+            await asyncio.sleep(self._poll_s)
+            try:
+                await self._press.print_until(self._clock())
+            except Exception:
+                log.exception("the stand-in lost a slice of its tape")
 
 
 def _host_in_url(host: str) -> str:

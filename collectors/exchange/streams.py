@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from collectors.binance import agg_trade_events, combined, stream_name
+from collectors.exchange.events import Event
 from storage.trades import TradeColumns
 
 MAX_STREAMS = 1024
@@ -39,18 +40,20 @@ class Subscriptions:
     combined: bool = False
     microseconds: bool = False
     since_ms: dict[str, int] = field(default_factory=dict)
+    asked_too_much: bool = False
+    flat_errors: bool = False
 
     def answer(self, text: str | bytes, now_ms: int) -> str:
         """The reply to one request of the client's, its effect applied."""
         try:
             request = msgspec.json.decode(text)
         except (msgspec.DecodeError, UnicodeError, RecursionError):
-            return _error(3, "Invalid JSON: expected value at line 1 column 1", None)
+            return self.error(3, "Invalid JSON: expected value at line 1 column 1", None)
         request_id = request.get("id") if isinstance(request, dict) else None
         try:
             return _json({"result": self._result(request, now_ms), "id": request_id})
         except _BadRequest as bad:
-            return _error(bad.code, str(bad), request_id if _is_id(request_id) else None)
+            return self.error(bad.code, str(bad), request_id if _is_id(request_id) else None)
 
     def subscribe(self, streams: Iterable[str], now_ms: int) -> None:
         """Nothing is subscribed where one of the streams is refused."""
@@ -58,9 +61,15 @@ class Subscriptions:
         if not all(_STREAM.fullmatch(stream) for stream in streams):
             raise _BadRequest(2, "Invalid request: invalid stream")
         if len(self.since_ms.keys() | set(streams)) > MAX_STREAMS:
+            self.asked_too_much = True
             raise _BadRequest(2, f"Invalid request: more than {MAX_STREAMS} streams")
         for stream in streams:
             self.since_ms.setdefault(stream, now_ms)
+
+    def error(self, code: int, msg: str, request_id: object) -> str:
+        """Nested, as seen in the wild, or flat, as documented."""
+        error = {"code": code, "msg": msg}
+        return _json(error | {"id": request_id} if self.flat_errors else {"error": error, "id": request_id})
 
     def _result(self, request: Any, now_ms: int) -> object:
         method, params = _checked(request)
@@ -83,7 +92,7 @@ class Subscriptions:
         return None
 
 
-def opened(target: str, now_ms: int) -> tuple[Subscriptions, str | None]:
+def opened(target: str, now_ms: int, *, flat_errors: bool = False) -> tuple[Subscriptions, str | None]:
     """What a link asks for by its address, and the error text to send first; raises StreamRefused.
 
     `/stream?streams=a/b` is combined, `/ws`, `/ws/a` and `/ws/a/b` are raw; both may be URL-encoded.
@@ -98,11 +107,11 @@ def opened(target: str, now_ms: int) -> tuple[Subscriptions, str | None]:
     streams = [stream for stream in named.split("/") if stream]
     if len(streams) > MAX_STREAMS:
         raise StreamRefused(f"More than {MAX_STREAMS} streams")
-    subscriptions = Subscriptions(is_combined, unit.upper() == "MICROSECOND")
+    subscriptions = Subscriptions(is_combined, unit.upper() == "MICROSECOND", flat_errors=flat_errors)
     try:
         subscriptions.subscribe(streams, now_ms)
     except _BadRequest as bad:
-        return subscriptions, _error(bad.code, str(bad), None)
+        return subscriptions, subscriptions.error(bad.code, str(bad), None)
     return subscriptions, None
 
 
@@ -117,9 +126,11 @@ def is_stream_address(target: str) -> bool:
 class Slice:
     """The trades of (after_ms, now_ms] as frames, each form of them made once for however many links."""
 
-    def __init__(self, trades: Mapping[str, TradeColumns], after_ms: int, now_ms: int) -> None:
+    def __init__(
+        self, trades: Mapping[str, TradeColumns], after_ms: int, now_ms: int, *, skew_ms: int = 0
+    ) -> None:
         self._trades = {stream_name(symbol): (symbol, rows) for symbol, rows in trades.items() if len(rows)}
-        self._after_ms, self._now_ms = after_ms, now_ms
+        self._after_ms, self._now_ms, self._event_ms = after_ms, now_ms, now_ms + skew_ms
         self._frames: dict[tuple[str, bool, bool], list[bytes]] = {}
 
     def frames(self, link: Subscriptions) -> Iterator[bytes]:
@@ -130,6 +141,21 @@ class Slice:
                 missed = 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
                 yield from self._frames_of(stream, link)[missed:]
 
+    def events(self, link: Subscriptions) -> Iterator[Event]:
+        """The same with the trade that each is about, for faults to work on."""
+        for stream, (symbol, rows) in self._trades.items():
+            since_ms = link.since_ms.get(stream)
+            if since_ms is not None:
+                missed = 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
+                payloads = self._frames_of(stream, link)[missed:]
+                about = zip(payloads, rows.id[missed:].tolist(), rows.time_ms[missed:].tolist(), strict=True)
+                yield from (Event(payload, symbol, trade_id, time_ms) for payload, trade_id, time_ms in about)
+
+    @property
+    def oldest_ms(self) -> int:
+        """T of the oldest trade; the slice's end where there is none."""
+        return min((int(rows.time_ms[0]) for _, rows in self._trades.values()), default=self._now_ms)
+
     def _rows_until(self, stream: str, time_ms: int) -> int:
         return int(np.searchsorted(self._trades[stream][1].time_ms, time_ms, side="right"))
 
@@ -137,7 +163,7 @@ class Slice:
         form = (stream, link.combined, link.microseconds)
         if form not in self._frames:
             symbol, rows = self._trades[stream]
-            events = agg_trade_events(symbol, rows, self._now_ms, microseconds=link.microseconds)
+            events = agg_trade_events(symbol, rows, self._event_ms, microseconds=link.microseconds)
             texts = [combined(stream, event) for event in events] if link.combined else events
             self._frames[form] = [text.encode() for text in texts]
         return self._frames[form]
@@ -149,13 +175,19 @@ class RateWindow:
     def __init__(self, limit: int, period_s: float) -> None:
         self._limit, self._period_s = limit, period_s
         self._times: deque[float] = deque()
+        self.most = 0
 
     def admits(self, now_s: float) -> bool:
         """Counts one event, whether it is admitted or not."""
         self._times.append(now_s)
         while self._times[0] <= now_s - self._period_s:
             self._times.popleft()
+        self.most = max(self.most, len(self._times))
         return len(self._times) <= self._limit
+
+    @property
+    def count(self) -> int:
+        return len(self._times)
 
 
 # -- requests ---------------------------------------------------------------------------------------------
@@ -201,11 +233,6 @@ def _property(params: Sequence[Any], count: int) -> None:
         raise _BadRequest(2, "Invalid request: too many parameters")
     if len(params) < count or params[0] != "combined":
         raise _BadRequest(0, "Unknown property")
-
-
-def _error(code: int, msg: str, request_id: object) -> str:
-    """Nested, as seen in the wild; the documentation shows it flat."""
-    return _json({"error": {"code": code, "msg": msg}, "id": request_id})
 
 
 def _json(reply: object) -> str:

@@ -2,57 +2,22 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
 import httpx
-import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection
-from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from collectors.binance import parse_agg_trades, parse_messages
+from collectors.binance import parse_agg_trades
 from collectors.exchange import Exchange, GeneratedMarket, Limits
-from storage.trades import TradeColumns
 
 from .conftest import Clock
+from .sockets import DEADLINE_S, asked, assert_same, connect, ended, received, until
 
 pytestmark = pytest.mark.anyio
-DEADLINE_S = 10.0
-
-
-def connect(exchange: Exchange, target: str, **options: Any) -> connect_websocket:
-    # Unread frames must not pause reading, or the closing handshake waits behind them.
-    options = {"proxy": None, "ping_interval": None, "max_queue": None} | options
-    return connect_websocket(exchange.stream_url + target, **options)
-
-
-async def received(link: ClientConnection, count: int) -> list[str | bytes]:
-    async with asyncio.timeout(DEADLINE_S):
-        return [await link.recv() for _ in range(count)]
-
-
-async def asked(link: ClientConnection, method: str, *params: Any) -> Any:
-    await link.send(json.dumps({"method": method, "params": params, "id": 1}))
-    return json.loads((await received(link, 1))[0])
-
-
-async def ended(link: ClientConnection) -> ConnectionClosed:
-    async with asyncio.timeout(DEADLINE_S):
-        while True:
-            try:
-                await link.recv()
-            except ConnectionClosed as closed:
-                return closed
-
-
-def assert_same(texts: Sequence[str | bytes], truth: TradeColumns, symbol: str = "BTCUSDT") -> None:
-    got, want = parse_messages(texts).trades[symbol], truth.at_exponents(8, 8)
-    for name in ("id", "time_ms", "price_int", "quantity_int", "first_id", "last_id", "buyer_is_maker"):
-        np.testing.assert_array_equal(getattr(got, name), getattr(want, name), err_msg=name)
 
 
 # -- the tape
@@ -119,6 +84,29 @@ async def test_a_bad_stream_type_is_an_error(exchange: Exchange) -> None:
         assert reply == {"error": {"code": 2, "msg": "Invalid request: invalid stream"}, "id": 1}
 
 
+async def test_errors_can_be_flat_as_documented(market: GeneratedMarket, clock: Clock) -> None:
+    async with AsyncExitStack() as stack:
+        exchange = await with_limits(stack, market, clock, flat_errors=True)
+        link = await stack.enter_async_context(connect(exchange, "/ws"))
+        reply = await asked(link, "SUBSCRIBE", "btcusdt@nonsense")
+        assert reply == {"code": 2, "msg": "Invalid request: invalid stream", "id": 1}
+
+
+async def test_too_many_streams_are_an_error_or_the_end(market: GeneratedMarket, clock: Clock) -> None:
+    streams = [f"s{i}@aggTrade" for i in range(1025)]
+    for code in (None, 1008):
+        async with AsyncExitStack() as stack:
+            exchange = await with_limits(stack, market, clock, too_many_streams_code=code)
+            link = await stack.enter_async_context(connect(exchange, "/ws"))
+            assert "more than 1024" in (await asked(link, "SUBSCRIBE", *streams))["error"]["msg"]
+            if code is None:
+                assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == []
+            else:
+                closed = await ended(link)
+                assert closed.rcvd is not None
+                assert closed.rcvd.code == code
+
+
 # -- endings
 
 
@@ -160,49 +148,61 @@ class DeafConnection(ClientConnection):
 _PONG = Frame(Opcode.PONG, b"").serialize(mask=False)[:1]
 
 
+class PingCounter(ClientConnection):
+    """Keeps the payloads of pings in a queue; they are answered as ever."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.pings: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def process_event(self, event: Any) -> None:
+        if isinstance(event, Frame) and event.opcode is Opcode.PING:
+            self.pings.put_nowait(bytes(event.data))
+        super().process_event(event)
+
+
 async def test_the_exchange_pings_with_its_time_and_a_pong_keeps_the_link(
-    market: GeneratedMarket, clock: Clock
+    exchange: Exchange, clock: Clock
 ) -> None:
-    pings: list[bytes] = []
-
-    class Listening(ClientConnection):
-        def process_event(self, event: Any) -> None:
-            if isinstance(event, Frame) and event.opcode is Opcode.PING:
-                pings.append(bytes(event.data))
-                if len(pings) == 40:  # well over the time to answer one
-                    enough.set()
-            super().process_event(event)
-
-    enough = asyncio.Event()
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(
-            stack, market, clock, ping_interval_s=0.02, pong_timeout_s=0.5, messages_per_s=1000
-        )
-        link = await stack.enter_async_context(connect(exchange, "/ws", create_connection=Listening))
-        async with asyncio.timeout(DEADLINE_S):
-            await enough.wait()
+    async with connect(exchange, "/ws", create_connection=PingCounter) as link:
+        assert isinstance(link, PingCounter)
+        payloads = []
+        for _ in range(8):  # well over the time to answer one
+            clock.advance(20_000)
+            async with asyncio.timeout(DEADLINE_S):
+                payloads.append(await link.pings.get())
+            assert payloads[-1] == str(clock()).encode()
         assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == []
-    assert pings[0] == str(clock()).encode()
-    assert all(len(payload) == 13 and payload.isdigit() for payload in pings)
+        assert exchange.report().links[0].pongs == 8
+    assert all(len(payload) == 13 and payload.isdigit() for payload in payloads)
+    assert exchange.report().punishments == []
 
 
-async def test_a_link_that_answers_no_ping_is_closed(market: GeneratedMarket, clock: Clock) -> None:
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(stack, market, clock, ping_interval_s=0.02, pong_timeout_s=0.1)
-        link = await stack.enter_async_context(connect(exchange, "/ws", create_connection=DeafConnection))
-        closed = await ended(link)
-        assert closed.rcvd is not None
-        assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "Pong timeout")
+async def test_a_link_that_answers_no_ping_for_a_minute_is_closed(exchange: Exchange, clock: Clock) -> None:
+    async with connect(exchange, "/ws", create_connection=DeafConnection) as link:
+        closed = await starved(exchange, clock, link)
+    assert closed.rcvd is not None
+    assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "Pong timeout")
+    assert [(p.breach, p.provoked) for p in exchange.report().punishments] == [("pong timeout", False)]
 
 
-async def test_a_pong_with_another_payload_does_not_count(market: GeneratedMarket, clock: Clock) -> None:
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(stack, market, clock, ping_interval_s=0.02, pong_timeout_s=0.1)
-        link = await stack.enter_async_context(connect(exchange, "/ws", create_connection=DeafConnection))
+async def test_a_pong_with_another_payload_does_not_count(exchange: Exchange, clock: Clock) -> None:
+    async with connect(exchange, "/ws", create_connection=DeafConnection) as link:
         link.transport.write(Frame(Opcode.PONG, b"1234567890123").serialize(mask=True))
-        closed = await ended(link)
-        assert closed.rcvd is not None
-        assert closed.rcvd.reason == "Pong timeout"
+        closed = await starved(exchange, clock, link)
+    assert closed.rcvd is not None
+    assert closed.rcvd.reason == "Pong timeout"
+    assert exchange.report().links[0].unsolicited_pongs == 1
+
+
+async def starved(exchange: Exchange, clock: Clock, link: ClientConnection) -> ConnectionClosed:
+    """The link's end after its first ping has gone unanswered for a minute."""
+    clock.advance(20_000)
+    await until(lambda: exchange.report().links[0].pings == 1)
+    clock.advance(59_999)
+    assert await asked(link, "LIST_SUBSCRIPTIONS")
+    clock.advance(1)
+    return await ended(link)
 
 
 @pytest.mark.parametrize("kind", ["text", "ping", "pong"])
@@ -224,13 +224,12 @@ async def test_more_than_five_messages_a_second_are_too_many(exchange: Exchange,
         assert (closed.rcvd.code, closed.rcvd.reason) == (1008, "Too many requests")
 
 
-async def test_a_link_lives_no_longer_than_its_day(market: GeneratedMarket, clock: Clock) -> None:
-    async with AsyncExitStack() as stack:
-        exchange = await with_limits(stack, market, clock, link_lifetime_s=0.05)
-        link = await stack.enter_async_context(connect(exchange, "/ws"))
+async def test_a_link_lives_no_longer_than_its_day(exchange: Exchange, clock: Clock) -> None:
+    async with connect(exchange, "/ws") as link:
+        clock.advance(86_400_000)
         closed = await ended(link)
         assert closed.rcvd is not None
-        assert closed.rcvd.code == 1001
+        assert (closed.rcvd.code, closed.rcvd.reason) == (1001, "going away")
 
 
 async def test_too_many_connects_are_refused(market: GeneratedMarket, clock: Clock) -> None:
@@ -328,10 +327,12 @@ async def test_over_the_weight_limit_is_429_then_418(market: GeneratedMarket, cl
         client = await stack.enter_async_context(
             httpx.AsyncClient(base_url=exchange.rest_url, trust_env=False)
         )
-        statuses = [
-            (await client.get(f"/api/v3/{path}")).status_code for path in ("exchangeInfo", "time", "time")
-        ]
-        assert statuses == [200, 429, 418]
+        statuses = []
+        for path in ("exchangeInfo", "time", "time", "time"):
+            statuses.append((await client.get(f"/api/v3/{path}")).status_code)
+            clock.advance(125)
+        assert statuses == [200, 429, 429, 418]
+        clock.now_ms -= 125
         assert (await client.get("/api/v3/time")).headers["Retry-After"] == "120"
         clock.advance(120_000)
         assert (await client.get("/api/v3/time")).status_code == 200

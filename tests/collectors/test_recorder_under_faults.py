@@ -1,0 +1,146 @@
+"""The recorder against scripted faults: afterwards it holds what the exchange's own ledger holds, and no
+rule was broken on the way.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from collectors.exchange import Exchange
+from collectors.exchange.faults import (
+    AnyFault,
+    Conflict,
+    Drop,
+    Duplicate,
+    End,
+    Invalid,
+    Malformed,
+    Refuse,
+    RestLag,
+    RestLimit,
+    RestReply,
+    RestReset,
+    RestShort,
+    Stale,
+    Swap,
+    Unknown,
+)
+from collectors.exchange.report import Report
+from storage.ledger import TradeLedger
+from tests.clock import wall_ms
+
+from .test_recorder import fast_market, held, recording, until
+
+Script = Callable[[int], Sequence[AnyFault]]
+
+
+def recorded_under(script: Script, path: Path, *, trades: int = 400) -> tuple[Report, int]:
+    """What the exchange says in the end, and how often REST was asked for trades.
+
+    `script` gets an id that will be printed soon, when both links are up; the run ends when the ledger is
+    complete, has that id and `trades` more.
+    """
+
+    async def run() -> tuple[Report, int]:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(path / "l") as ledger:
+                async with recording(ledger, exchange, links=2):
+                    await until(lambda: len(held(ledger)) > 100)
+                    asked = exchange.report().requests.get("/api/v3/aggTrades", 0)
+                    soon = exchange.printed_id("BTCUSDT") + 50
+                    for fault in script(soon):
+                        exchange.inject(fault)
+                    await exchange.printed("BTCUSDT", soon + trades)
+                    await until(lambda: int(held(ledger).id[-1]) >= soon + trades)
+                    await until(lambda: not ledger.gaps("BTCUSDT"), within_s=40)
+                    rows, report = held(ledger), exchange.report()
+                found = exchange.difference("BTCUSDT", rows)
+                assert not found, found
+                assert report.self_inflicted == []
+                return report, report.requests.get("/api/v3/aggTrades", 0) - asked
+
+    return asyncio.run(run())
+
+
+def test_what_one_link_drops_the_other_brings_without_rest(tmp_path: Path) -> None:
+    report, asked = recorded_under(
+        lambda soon: [Drop(links=(1,), first_id=soon, last_id=soon + 40)], tmp_path
+    )
+    assert report.faults_hit == {"drop": 41}
+    assert asked == 0
+
+
+def test_what_both_links_drop_is_fetched_in_one_page(tmp_path: Path) -> None:
+    report, asked = recorded_under(lambda soon: [Drop(first_id=soon, last_id=soon + 40)], tmp_path)
+    assert report.faults_hit == {"drop": 82}
+    assert asked == 1
+
+
+@pytest.mark.parametrize("how", ["close", "mid_frame"])
+def test_a_link_that_ends_in_any_way_is_replaced_while_the_other_goes_on(tmp_path: Path, how: str) -> None:
+    report, asked = recorded_under(lambda soon: [End(links=(1,), how=how, first_id=soon)], tmp_path)  # type: ignore[arg-type]
+    assert len(report.links) == 3
+    assert asked == 0
+
+
+def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
+    report, _ = recorded_under(
+        lambda _: [End(), Refuse(until_s=1), RestLag(ms=2_000, head_first=True, until_s=4)],
+        tmp_path,
+        trades=1_500,
+    )
+    assert report.faults_hit["rest_lag"] > 0
+
+
+@pytest.mark.parametrize("status", [429, 418])
+def test_a_limit_is_obeyed_to_the_second_and_streams_go_on(tmp_path: Path, status: int) -> None:
+    report, _ = recorded_under(
+        lambda soon: [RestLimit(status=status, seconds=4), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
+        tmp_path,
+    )
+    assert report.statuses[str(status)] == 1
+    assert [link.ending for link in report.links] == [None, None]
+
+
+def test_rest_replies_that_are_none_are_asked_for_again(tmp_path: Path) -> None:
+    recorded_under(
+        lambda soon: [
+            Drop(first_id=soon, last_id=soon + 20),
+            RestReset(count=1),
+            RestReply(status=200, body="truncated_gzip", count=1),
+            RestShort(rows=7, count=2),
+        ],
+        tmp_path,
+    )
+
+
+def test_duplicates_conflicts_neighbours_and_stale_trades_change_nothing(tmp_path: Path) -> None:
+    report, _ = recorded_under(
+        lambda _: [
+            Conflict(share=0.1),
+            Duplicate(share=0.1),
+            Swap(share=0.1),
+            Stale(links=(1,), back=50, share=0.1),
+            Unknown(share=0.1),
+        ],
+        tmp_path,
+    )
+    assert all(report.faults_hit[kind] > 10 for kind in ("conflict", "duplicate", "swap", "stale", "unknown"))
+
+
+def test_malformed_frames_lose_themselves_alone(tmp_path: Path) -> None:
+    kinds = ("truncated", "empty", "array", "null", "nan", "huge", "missing_key", "string_for_int")
+    report, _ = recorded_under(
+        lambda soon: [
+            Malformed(kind=kind, instead=True, first_id=soon + 20 * i, last_id=soon + 20 * i)  # type: ignore[arg-type]
+            for i, kind in enumerate(kinds)
+        ],
+        tmp_path,
+    )
+    assert report.faults_hit == {"malformed": 2 * len(kinds)}
+
+
+def test_rows_marked_invalid_are_kept_for_their_ids(tmp_path: Path) -> None:
+    recorded_under(lambda soon: [Invalid(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 2)], tmp_path)
