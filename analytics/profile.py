@@ -14,7 +14,8 @@ import numpy as np
 
 from analytics.errors import OptionInvalid
 from analytics.rows import Rows, TickHistogram, exact_total, on_ticks, profile_row_ticks, rows_of
-from storage.trades import IntArray, PriceHistogram, decimal_of
+from storage.histograms import PriceHistogram
+from storage.trades import IntArray, decimal_of
 
 ValueAreaMethod = Literal["two_row", "one_row"]
 _STEP: dict[ValueAreaMethod, int] = {"two_row": 2, "one_row": 1}

@@ -14,7 +14,8 @@ from math import gcd
 import numpy as np
 
 from analytics.errors import BinsTooWide, NoTrades, RowSizeInvalid, RowTooFine
-from storage.trades import INT64_MAX, IntArray, PriceHistogram, decimal_of, exact_bincount, smallest_exponent
+from storage.histograms import PriceHistogram, exact_bincount
+from storage.trades import INT64_MAX, IntArray, decimal_of, smallest_exponent
 
 MAX_ROWS = 2_000
 PROFILE_ROWS = 100

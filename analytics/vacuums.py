@@ -28,7 +28,8 @@ from analytics.rows import (
 )
 from analytics.tape import TapePass, mean_squared_return
 from analytics.thin import Kind, Rule, ThinZone, checked_threshold, thin_zones
-from storage.trades import BoolArray, PriceHistogram, TradeColumns
+from storage.histograms import PriceHistogram
+from storage.trades import BoolArray, TradeColumns
 
 Side = Literal["above", "below", "inside"]
 Impact = Literal["Low", "Medium", "High", "Critical"]

@@ -14,8 +14,8 @@ from analytics.profile import VolumeProfile, volume_profile
 from analytics.rows import MAX_ROWS, Rows, on_ticks, rows_of
 from analytics.vacuums import LiquidityVacuums, liquidity_vacuums
 from bench.levels import Answer, Levels, Question, RowSums
+from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import PriceHistogram
 from storage.view import LedgerView
 
 T = TypeVar("T")

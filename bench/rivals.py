@@ -12,7 +12,8 @@ import pandas as pd
 import polars as pl
 
 from bench.levels import Question, RowSums
-from storage.trades import FLOAT_EXACT, TradeColumns
+from storage.histograms import FLOAT_EXACT
+from storage.trades import TradeColumns
 
 COLUMNS = ["time", "price", "quantity", "maker"]
 

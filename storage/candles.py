@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from storage.trades import IntArray, TradeColumns, exact_dot, rescale
+from storage.histograms import exact_dot
+from storage.trades import IntArray, TradeColumns, rescale
 
 MINUTE_MS = 60_000
 

@@ -10,15 +10,8 @@ from typing import Self
 import numpy as np
 
 from storage.errors import CorruptRecord
-from storage.trades import (
-    AnyIntArray,
-    IntArray,
-    PriceHistogram,
-    PriceTotals,
-    Prints,
-    finest_exponents,
-    rescale,
-)
+from storage.histograms import PriceHistogram, PriceTotals
+from storage.trades import AnyIntArray, IntArray, Prints, finest_exponents, rescale
 
 # Two sums of eight bytes a price: 64 MiB, of which only what was traded at takes memory.
 MOST_PRICES = 1 << 22

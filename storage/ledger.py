@@ -20,12 +20,13 @@ from storage.codec import encode_second_batch
 from storage.database import Database, Snapshot
 from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
 from storage.held_ids import Run, gaps_between, gaps_beyond
+from storage.histograms import PriceHistogram
 from storage.records import Source, pack_instruments, pack_source, pack_state
 from storage.recovery import Recovered, block_rows, recover
 from storage.retention import Expired, expiry_of
 from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
 from storage.tape import Taken, Tape
-from storage.trades import Coverage, Gap, Instrument, PriceHistogram, TradeColumns
+from storage.trades import Coverage, Gap, Instrument, TradeColumns
 from storage.view import LedgerView, WorkedOut
 
 # Rows that are kept in memory while the disk refuses, some 200 MB; further ones are refused.

@@ -11,8 +11,9 @@ import numpy as np
 import ormsgpack
 
 from storage.errors import CorruptRecord, NewerFormat
+from storage.histograms import PriceHistogram, PriceTotals
 from storage.packing import pack, unpack
-from storage.trades import IntArray, PriceHistogram, PriceTotals, TradeColumns
+from storage.trades import IntArray, TradeColumns
 
 # On disk: never reuse a number.
 ROLLUP = 1

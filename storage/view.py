@@ -16,10 +16,11 @@ from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
 from storage.errors import LEFT, CorruptRecord, LedgerError
 from storage.held_ids import Run, gaps_between, uncovered_ms
+from storage.histograms import PriceHistogram
 from storage.ladder import PriceLadder
 from storage.recent import Recent
 from storage.rollups import Rollup
-from storage.trades import Coverage, Gap, PriceHistogram, TradeColumns
+from storage.trades import Coverage, Gap, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2

@@ -11,8 +11,9 @@ import numpy as np
 import plyvel
 
 from storage.candles import MinuteCandles
+from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import Instrument, PriceHistogram, TradeColumns
+from storage.trades import Instrument, TradeColumns
 from tests.tapes import START_MS, rows_of, run_of
 
 HOUR_MS = 3_600_000

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from storage.trades import PriceHistogram, TradeColumns
+from storage.histograms import PriceHistogram
+from storage.trades import TradeColumns
 
 START_MS = 1_700_000_000_000
 

@@ -23,7 +23,8 @@ from server.tools.answers import (
 )
 from server.tools.arguments import choice_of, iso, number_of
 from server.tools.tape import Question
-from storage.trades import Instrument, PriceHistogram
+from storage.histograms import PriceHistogram
+from storage.trades import Instrument
 
 VERSION = "v1"
 MOST_TABLE_ROWS = 120

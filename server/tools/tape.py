@@ -12,8 +12,9 @@ from typing import Any, Protocol, TypeVar
 from analytics.errors import BinsTooWide
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
+from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import Coverage, Instrument, PriceHistogram, TradeColumns, decimal_of
+from storage.trades import Coverage, Instrument, TradeColumns, decimal_of
 from storage.view import LedgerView
 
 

@@ -7,7 +7,8 @@ from decimal import Decimal
 import numpy as np
 from hypothesis import strategies as st
 
-from storage.trades import PriceHistogram, TradeColumns
+from storage.histograms import PriceHistogram
+from storage.trades import TradeColumns
 from tests.analytics.oracle import Print
 
 START_MS = 1_731_196_800_000  # 2024-11-10T00:00:00Z

@@ -21,7 +21,8 @@ from analytics.profile import (
     volume_profile,
 )
 from analytics.rows import exact_total, on_ticks
-from storage.trades import IntArray, PriceHistogram, TradeColumns, exact_dot
+from storage.histograms import PriceHistogram, exact_dot
+from storage.trades import IntArray, TradeColumns
 from tests.analytics import oracle
 from tests.analytics.tapes import Tape, columns, market, prints_at, tapes
 

@@ -20,7 +20,8 @@ from analytics.rows import (
     rows_of,
     vacuum_row_ticks,
 )
-from storage.trades import PriceHistogram, PriceTotals, TradeColumns
+from storage.histograms import PriceHistogram, PriceTotals
+from storage.trades import TradeColumns
 from tests.analytics import oracle
 from tests.analytics.tapes import Tape, columns, market, prints_at, tapes
 

@@ -14,7 +14,8 @@ from analytics.errors import NoTrades, RowTooFine
 from analytics.tape import mean_squared_return
 from analytics.thin import Rule
 from analytics.vacuums import LiquidityVacuums, Vacuum, by_distance, impact_of, liquidity_vacuums, stop_hint
-from storage.trades import PriceHistogram, TradeColumns
+from storage.histograms import PriceHistogram
+from storage.trades import TradeColumns
 from tests.analytics import oracle
 from tests.analytics.oracle import Print
 from tests.analytics.tapes import HOUR_MS, START_MS, Tape, columns, market

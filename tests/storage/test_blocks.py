@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from storage.blocks import decode_block, encode_block
 from storage.errors import CorruptRecord, NewerFormat
+from storage.histograms import PriceHistogram
 from storage.rollups import bin_width, decode_rollup, digest_of, encode_rollup, rollup_of
-from storage.trades import PriceHistogram, TradeColumns
+from storage.trades import TradeColumns
 from tests.tapes import columns, rows_of, run_of, tapes
 
 

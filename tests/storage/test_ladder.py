@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from storage.blocks import decode_block, encode_block
 from storage.errors import CorruptRecord
+from storage.histograms import PriceHistogram
 from storage.ladder import MOST_PRICES, PAGE, PriceLadder
 from storage.rollups import rollup_of
-from storage.trades import PriceHistogram, TradeColumns
+from storage.trades import TradeColumns
 from tests.tapes import Row, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
 

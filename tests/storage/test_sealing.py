@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from storage import keys
 from storage import ledger as ledger_module
 from storage.errors import CorruptRecord, StoreUnavailable
+from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import PriceHistogram, TradeColumns
+from storage.trades import TradeColumns
 from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
 HOUR_MS = 3_600_000
