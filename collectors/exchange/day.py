@@ -4,12 +4,12 @@ Invariant: a plan follows from (listing, seed, day) alone, and its last price is
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 from math import log, sin, tau
 from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
-from scipy.signal import lfilter
 
 from collectors.exchange.listings import Listing
 from storage.trades import IntArray
@@ -132,7 +132,7 @@ def _wander(rng: np.random.Generator, activity: FloatArray) -> FloatArray:
 
 def _recursive(steps: FloatArray, keep: float) -> FloatArray:
     """y[i] = keep * y[i-1] + steps[i]."""
-    return np.asarray(lfilter([1.0], [1.0, -keep], steps), np.float64)
+    return np.fromiter(accumulate(steps.tolist(), lambda last, step: keep * last + step), np.float64)
 
 
 def _shared_out(total: int, weights: FloatArray) -> IntArray:
