@@ -13,6 +13,7 @@ from zlib import crc32
 from bench.asking import answer
 from bench.levels import Answer, Question
 from bench.windows import SYMBOL
+from server.runtime import tune
 from storage.ledger import TradeLedger
 
 
@@ -47,6 +48,7 @@ def main() -> None:
         "--row-size", type=Decimal, help="as it is asked of the ledger; left out: the default"
     )
     given = parser.parse_args()
+    tune()
     start_ms, end_ms = given.window
     question = Question(start_ms, end_ms, given.row_ticks, levels=given.row_ticks > 1)
     way = of_ledger if given.way == "ledger" else of_duckdb

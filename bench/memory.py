@@ -10,6 +10,7 @@ from pathlib import Path
 from bench.asking import odd_row_size, profile_of, tick_rows
 from bench.measure import Figures, anonymous_mb, peak_mb
 from bench.windows import WEEK_SYMBOLS, WINDOWS_H, window_of
+from server.runtime import tune
 from storage.ledger import TradeLedger
 
 
@@ -41,7 +42,9 @@ def ask_everything(ledger: TradeLedger, symbol: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description="RssAnon of a serving process, as JSON.")
     parser.add_argument("ledger", type=Path)
-    print(json.dumps(of_ledger(parser.parse_args().ledger)))
+    given = parser.parse_args()
+    tune()
+    print(json.dumps(of_ledger(given.ledger)))
 
 
 if __name__ == "__main__":

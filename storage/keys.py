@@ -79,12 +79,16 @@ _FORMS = (
     (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
+_SECOND = re.compile(rf"trades:{_SYMBOL}:(\d{{10}})000".encode())
 
 
 def parsed(key: bytes) -> Name | None:
     """What a key says; None where it is none of ours. One behind `lost:` is named by the key it had."""
     if key == END:
         return Name("end")
+    second = _SECOND.fullmatch(key)
+    if second:  # most keys, by far
+        return Name("trades", second[1].decode(), int(second[2]) * SECOND_MS)
     if key.startswith(b"lost:"):
         was = parsed(key.removeprefix(b"lost:"))
         return Name("lost") if was is None else was._replace(family="lost")

@@ -24,8 +24,10 @@ from storage.trades import Coverage, Gap, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2
-# Rows that are kept decoded, some 17 MB: the hours at the edges of the windows that are asked about.
-MOST_ROWS_KEPT = 300_000
+# Rows that are kept decoded, some 10 MB: the hours at the edges of the windows that are asked about.
+MOST_ROWS_KEPT = 200_000
+# Prices of histograms that are kept, some 4 MB.
+MOST_PRICES_KEPT = 100_000
 # Rows in memory of which the histogram is worth keeping.
 LARGE = 4_000
 # Keys hold times of 13 digits.
@@ -54,10 +56,10 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class WorkedOut:
-    """What views of a ledger share: rows of hours that windows cut, histograms of rows in memory."""
+    """What views of a ledger share: rows of cut hours, sums of whole hours and of rows in memory."""
 
     rows: Recent[TradeColumns] = field(default_factory=lambda: Recent(MOST_ROWS_KEPT))
-    histograms: Recent[PriceHistogram] = field(default_factory=lambda: Recent(MOST_ROWS_KEPT))
+    histograms: Recent[PriceHistogram] = field(default_factory=lambda: Recent(MOST_PRICES_KEPT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,17 +121,27 @@ class LedgerView:
         """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins."""
         parts: list[PriceHistogram] = []
         in_bins: list[int] = []
+        summed: list[Rollup] = []
         for hour_ms in self._hours(start_ms, end_ms):
-            rollups = [rollup.histogram for rollup in self._rollups(hour_ms)]
+            rollups = self._rollups(hour_ms)
             whole = self._is_whole(hour_ms, start_ms, end_ms)
-            if whole and (not exact or all(part.bin_int is None for part in rollups)):
-                parts += rollups
+            if whole and (not exact or all(part.histogram.bin_int is None for part in rollups)):
+                summed += rollups
                 parts += [self._histogram_of(rows) for rows in self._open_rows(hour_ms)]
             elif whole and hour_ms not in self._held.open:
                 in_bins.append(hour_ms)
             else:
                 parts.append(PriceHistogram.of(self._rows(hour_ms, start_ms, end_ms)))
+        parts.append(self._sum_of(summed))
         return self._by_exact_price(in_bins, parts) if in_bins else PriceHistogram.merge(parts)
+
+    def _sum_of(self, rollups: Sequence[Rollup]) -> PriceHistogram:
+        """The histograms of whole hours together; kept, since a window that moves on holds the same hours for
+        an hour."""
+        return self._worked_out.histograms.of(
+            (self._symbol, *(rollup.digest for rollup in rollups)),
+            lambda: PriceHistogram.merge([rollup.histogram for rollup in rollups]),
+        )
 
     def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
         """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
