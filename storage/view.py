@@ -24,8 +24,8 @@ from storage.trades import Coverage, Gap, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2
-# Rows that are kept decoded, some 10 MB: the hours at the edges of the windows that are asked about.
-MOST_ROWS_KEPT = 200_000
+# Rows that are kept decoded, some 8 MB: the hours at the edges of the windows that are asked about.
+MOST_ROWS_KEPT = 150_000
 # Prices of histograms that are kept, some 4 MB.
 MOST_PRICES_KEPT = 100_000
 # Rows in memory of which the histogram is worth keeping.
