@@ -43,10 +43,6 @@ class Rollup:
 
 def rollup_of(trades: TradeColumns) -> Rollup:
     """The rollup of one block's rows, ids ascending, at least one; times are of the first and last id."""
-    histogram = PriceHistogram.of(trades)
-    if histogram.totals is not None:
-        width = bin_width(histogram.totals.low)
-        histogram = histogram.in_bins(width) if width > 1 else histogram
     return Rollup(
         rows=len(trades),
         valid=int(trades.valid.sum()),
@@ -55,8 +51,14 @@ def rollup_of(trades: TradeColumns) -> Rollup:
         first_ms=int(trades.time_ms[0]),
         last_ms=int(trades.time_ms[-1]),
         digest=digest_of(trades),
-        histogram=histogram,
+        histogram=binned(PriceHistogram.of(trades)),
     )
+
+
+def binned(histogram: PriceHistogram) -> PriceHistogram:
+    """An exact histogram in the bins of a rollup; as it is where those would be single price units."""
+    width = bin_width(histogram.totals.low) if histogram.totals is not None else 1
+    return histogram.in_bins(width) if width > 1 else histogram
 
 
 def bin_width(price: int) -> int:

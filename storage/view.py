@@ -19,7 +19,7 @@ from storage.held_ids import Run, gaps_between, uncovered_ms
 from storage.histograms import PriceHistogram
 from storage.ladder import PriceLadder
 from storage.recent import Recent
-from storage.rollups import Rollup
+from storage.rollups import Rollup, binned
 from storage.trades import Coverage, Gap, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
@@ -127,7 +127,7 @@ class LedgerView:
             whole = self._is_whole(hour_ms, start_ms, end_ms)
             if whole and (not exact or all(part.histogram.bin_int is None for part in rollups)):
                 summed += rollups
-                parts += [self._histogram_of(rows) for rows in self._open_rows(hour_ms)]
+                parts += [self._histogram_of(rows, exact=exact) for rows in self._open_rows(hour_ms)]
             elif whole and hour_ms not in self._held.open:
                 in_bins.append(hour_ms)
             else:
@@ -303,12 +303,12 @@ class LedgerView:
         """The rows of an hour that are in memory, in parts, ids ascending within each."""
         return self._held.open.get(hour_ms, ())
 
-    def _histogram_of(self, part: TradeColumns) -> PriceHistogram:
-        """The histogram of rows in memory; those of parts that are large are kept."""
-        if len(part) < LARGE:
+    def _histogram_of(self, part: TradeColumns, *, exact: bool) -> PriceHistogram:
+        """The histogram of rows in memory; those of parts that are large are kept, in bins."""
+        if exact or len(part) < LARGE:
             return PriceHistogram.of(part)
         return self._worked_out.histograms.of(
-            (self._symbol, *_identity(part)), lambda: PriceHistogram.of(part)
+            (self._symbol, *_identity(part)), lambda: binned(PriceHistogram.of(part))
         )
 
     def _is_whole(self, hour_ms: int, start_ms: int, end_ms: int) -> bool:
