@@ -18,11 +18,11 @@ from storage.checkpoints import readable
 from storage.difference import Difference, difference
 from storage.errors import StoreUnavailable
 from storage.held_ids import runs_of
+from storage.keys import HOUR_MS
 from storage.ledger import TradeLedger
 from storage.rollups import digest_of
 from storage.trades import TradeColumns
 
-HOUR_MS = 3_600_000
 SHOWN = 3
 
 

@@ -24,11 +24,11 @@ from storage.errors import StoreUnavailable, VenueMismatch
 from storage.held_ids import Run
 from storage.imports import OfferedIntake
 from storage.intake import Intake, OwnIntake
+from storage.keys import HOUR_MS
 from storage.ledger import TradeLedger
 from storage.ledger_files import is_locked
 from storage.trades import Instrument
 
-HOUR_MS = 3_600_000
 # Of the REST weight of this address, of which a running server spends up to five sixths itself.
 SHARE_BESIDE_A_SERVER = 0.4
 SHOWN = 3

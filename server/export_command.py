@@ -13,11 +13,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.filesize import decimal
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from server.ledger_commands import data_dir_of, in_one_line, opened, refuse_within, say
+from server.ledger_commands import bar_on_terminal, data_dir_of, in_one_line, opened, refuse_within, say
 from server.selection import Asked, Missing, Selection, Unusable, held_in_words, selection_of, symbol_in
 from storage.export_files import CsvRows, Exported, Form, Rows, export, file_of_rows
 
@@ -96,10 +94,8 @@ def _out(out: str, form: Form, *, force: bool) -> Iterator[Rows]:
 
 @contextmanager
 def _progress(symbol: str, selected: Selection) -> Iterator[Callable[[int], None]]:
-    """A bar on the terminal's error output; nothing elsewhere."""
-    console = Console(stderr=True)
-    columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+    """A bar for the export's rows."""
+    with bar_on_terminal() as progress:
         task = progress.add_task(f"{symbol}, {selected.about:,} trades", total=selected.about)
         yield lambda rows: progress.advance(task, rows)
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.filesize import decimal
+from rich.progress import Progress
 from rich.table import Table
 
 from server.selection import Unusable
@@ -192,3 +193,9 @@ def _cells(held: Inventory) -> list[str]:
 
 def _minute(time_ms: int | None) -> str:
     return "" if time_ms is None else iso(time_ms)[:16].replace("T", " ")
+
+
+def bar_on_terminal() -> Progress:
+    """Progress on standard error where that is a terminal; nothing elsewhere."""
+    console = Console(stderr=True)
+    return Progress(console=console, transient=True, disable=not console.is_terminal)

@@ -3,26 +3,15 @@
 from datetime import date
 from typing import Self
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
 from collectors.history import Progress as Listener
+from server.ledger_commands import bar_on_terminal
 
 
 class Bars(Listener):
     """Progress on a terminal, on standard error; nothing elsewhere."""
 
     def __init__(self, symbol: str) -> None:
-        console = Console(stderr=True)
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
-        )
+        self._bar = bar_on_terminal()
         self._symbol = symbol
         self._task = self._bar.add_task(symbol, total=None)
         self._day: date | None = None

@@ -17,12 +17,12 @@ from storage.checkpoints import make_wanted
 from storage.errors import LedgerError
 from storage.imports import take_offered
 from storage.intake import Taken
+from storage.keys import HOUR_MS
 from storage.ledger import TradeLedger
 from storage.retention import Expired
 
 log = structlog.get_logger()
 
-HOUR_MS = 3_600_000
 TICK_S = 1.0
 SEAL_TICKS = 5
 LIMIT_TICKS = 60

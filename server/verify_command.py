@@ -11,10 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import Progress, TaskID
+from rich.progress import TaskID
 
-from server.ledger_commands import data_dir_of, in_one_line
+from server.ledger_commands import bar_on_terminal, data_dir_of, in_one_line
 from server.tools.arguments import iso
 from storage.checkpoints import readable
 from storage.errors import StoreLocked, StoreUnavailable
@@ -117,8 +116,7 @@ def _say(line: str) -> None:
 @contextmanager
 def _progress() -> Iterator[Callable[[str, int, int | None], None]]:
     """A bar for each step on standard error, where that is a terminal."""
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    with bar_on_terminal() as bars:
         tasks: dict[str, TaskID] = {}
 
         def tell(step: str, done: int, total: int | None) -> None:

@@ -20,6 +20,7 @@ import ormsgpack
 from storage.blocks import decode_block, encode_block
 from storage.errors import CorruptRecord, NewerFormat, RowsRefused, StoreUnavailable
 from storage.intake import MOST_AT_ONCE, Taken, settle, take_in
+from storage.keys import HOUR_MS
 from storage.ledger import TradeLedger
 from storage.ledger_files import IMPORTS, is_locked
 from storage.rollups import digest_of
@@ -37,7 +38,6 @@ POLL_S = 0.02
 OWNER_ANSWERS_S = 30.0
 # An owner that is silent for so long may have ended.
 OWNER_LOOKED_FOR_S = 3.0
-HOUR_MS = 3_600_000
 
 
 # -- the owner's side -------------------------------------------------------------------------------------
