@@ -13,6 +13,7 @@ from storage.errors import CorruptRecord, StoreUnavailable
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
+from tests.storage.soundness import records_of
 from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
 HOUR_MS = 3_600_000
@@ -139,17 +140,23 @@ def test_sealed_hours_come_newest_first_and_by_the_window_that_they_touch(path: 
             assert [rollup.first_id for _, rollup in view.sealed_hours(*window)] == [121, 1]
 
 
-def test_a_damaged_rollup_is_made_anew_from_its_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["no MessagePack", "a bit of a column"])
+def test_a_damaged_rollup_is_made_anew_from_its_block(
+    path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
     tape = hours_of_trades(1)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 120, 60):
             ledger.append("X", tape.take(slice(start, start + 60)))
             ledger.seal(FIRST_HOUR + 1)
-    put(path, keys.rollup("X", FIRST_HOUR), b"\xc1")
+    flipped = bytearray(records_of(path)["rollup"][f"X:{FIRST_HOUR}"])
+    flipped[-40] ^= 1
+    put(path, keys.rollup("X", FIRST_HOUR), b"\xc1" if how == "no MessagePack" else bytes(flipped))
     with TradeLedger.open(path) as ledger:
         assert ["made anew" in text for text in ledger.take_damage()] == [True]
         assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert sums_of(ledger.histogram("X", *WHOLE)) == sums_of(PriceHistogram.of(tape))
     with TradeLedger.open(path) as ledger:
         assert ledger.take_damage() == []
         assert ledger.coverage("X", *WHOLE).trades == len(tape)
