@@ -6,6 +6,7 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TypeVar
 
 import numpy as np
@@ -117,8 +118,11 @@ class LedgerView:
         """The rows with start_ms <= T < end_ms in id order."""
         return TradeColumns.concat(list(self.chunks(start_ms, end_ms))).by_id()
 
-    def histogram(self, start_ms: int, end_ms: int, *, exact: bool = True) -> PriceHistogram:
-        """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins."""
+    def histogram(
+        self, start_ms: int, end_ms: int, *, exact: bool = True, bin_size: Decimal | None = None
+    ) -> PriceHistogram:
+        """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins. Exact prices
+        come in bins of `bin_size` where one is given."""
         parts: list[PriceHistogram] = []
         in_bins: list[int] = []
         summed: list[Rollup] = []
@@ -133,7 +137,10 @@ class LedgerView:
             else:
                 parts.append(PriceHistogram.of(self._rows(hour_ms, start_ms, end_ms)))
         parts.append(self._sum_of(summed))
-        return self._by_exact_price(in_bins, parts) if in_bins else PriceHistogram.merge(parts)
+        if in_bins:
+            return self._from_trades(in_bins, parts, bin_size)
+        merged = PriceHistogram.merge(parts)
+        return merged if bin_size is None else merged.in_bins_of(bin_size)
 
     def _sum_of(self, rollups: Sequence[Rollup]) -> PriceHistogram:
         """The histograms of whole hours together; kept, since a window that moves on holds the same hours for
@@ -143,16 +150,19 @@ class LedgerView:
             lambda: PriceHistogram.merge([rollup.histogram for rollup in rollups]),
         )
 
-    def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
+    def _from_trades(
+        self, hours: Sequence[int], parts: Sequence[PriceHistogram], bin_size: Decimal | None
+    ) -> PriceHistogram:
         """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
         parts = [part for part in parts if len(part)]
         rollups = [rollup.histogram for hour_ms in hours for rollup in self._rollups(hour_ms)]
-        ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))])
+        ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))], bin_size)
         if ladder is None:
             decoded = (
                 PriceHistogram.of(self._rows(hour_ms, hour_ms, hour_ms + keys.HOUR_MS)) for hour_ms in hours
             )
-            return PriceHistogram.merge([*decoded, *parts])
+            merged = PriceHistogram.merge([*decoded, *parts])
+            return merged if bin_size is None else merged.in_bins_of(bin_size)
         for prints in self._blocks(hours, Block.prints):
             ladder.add(prints)
         for part in parts:

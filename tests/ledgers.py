@@ -121,6 +121,8 @@ def _answers(
         yield "trades", rows_of(view.trades(*window)) == rows_of(rows)
         exact, plain = view.histogram(*window), PriceHistogram.of(rows)
         yield "histogram", same(exact, plain)
+        size = Decimal("3.37")
+        yield "in rows", same(view.histogram(*window, bin_size=size), plain.in_bins_of(size))
         binned = view.histogram(*window, exact=False)
         plain = plain.at_exponents(binned.price_exp, binned.quantity_exp)
         yield "binned", same(binned, plain if binned.bin_int is None else plain.in_bins(binned.bin_int))

@@ -1,5 +1,6 @@
 """Finished hours become blocks, and nothing that one can ask changes by it."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import plyvel
@@ -13,6 +14,7 @@ from storage.errors import CorruptRecord, StoreUnavailable
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
+from storage.view import LedgerView
 from tests.storage.soundness import records_of
 from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
@@ -290,6 +292,7 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         assert binned.volume.tolist() == plain.volume.tolist()
         assert binned.trades.tolist() == plain.trades.tolist()
         assert binned.totals == plain.totals
+        assert_in_rows(view, start_ms, end_ms, inside, data.draw(st.integers(1, 10**12)))
         coverage = view.coverage(start_ms, end_ms)
         assert coverage.trades == sum(row[3] > 0 for row in inside)
         assert coverage.certified == sum(row[3] == 0 for row in inside)
@@ -298,6 +301,15 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         valid = [row for row in inside if row[3]]
         last = view.last_trade(start_ms, end_ms)
         assert rows_of(last) == ([max(valid)] if valid else [])
+
+
+def assert_in_rows(
+    view: LedgerView, start_ms: int, end_ms: int, inside: list[tuple[int, ...]], size: int
+) -> None:
+    """In bins of `size` units of 1e-8 a histogram is the plain sum of each."""
+    found = view.histogram(start_ms, end_ms, bin_size=Decimal(size).scaleb(-8)).at_exponents(8, 8)
+    assert found.bin_int == size
+    assert sums_of(found) == plain_sums([(i, t, p // size * size, *rest) for i, t, p, *rest in inside])
 
 
 def test_a_block_that_is_gone_is_named_by_the_question_that_needs_it(path: Path) -> None:
