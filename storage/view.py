@@ -125,12 +125,11 @@ class LedgerView:
         come in bins of `bin_size` where one is given."""
         parts: list[PriceHistogram] = []
         in_bins: list[int] = []
-        summed: list[Rollup] = []
+        summed: list[int] = []
         for hour_ms in self._hours(start_ms, end_ms):
-            rollups = self._rollups(hour_ms)
             whole = self._is_whole(hour_ms, start_ms, end_ms)
-            if whole and (not exact or all(part.histogram.bin_int is None for part in rollups)):
-                summed += rollups
+            if whole and (not exact or all(part.bin_int is None for part in self._histograms(hour_ms))):
+                summed.append(hour_ms)
                 parts += [self._histogram_of(rows, exact=exact) for rows in self._open_rows(hour_ms)]
             elif whole and hour_ms not in self._held.open:
                 in_bins.append(hour_ms)
@@ -142,12 +141,12 @@ class LedgerView:
         merged = PriceHistogram.merge(parts)
         return merged if bin_size is None else merged.in_bins_of(bin_size)
 
-    def _sum_of(self, rollups: Sequence[Rollup]) -> PriceHistogram:
+    def _sum_of(self, hours: Sequence[int]) -> PriceHistogram:
         """The histograms of whole hours together; kept, since a window that moves on holds the same hours for
         an hour."""
         return self._worked_out.histograms.of(
-            (self._symbol, *(rollup.digest for rollup in rollups)),
-            lambda: PriceHistogram.merge([rollup.histogram for rollup in rollups]),
+            (self._symbol, *(rollup.digest for hour_ms in hours for rollup in self._rollups(hour_ms))),
+            lambda: PriceHistogram.merge([part for hour_ms in hours for part in self._histograms(hour_ms)]),
         )
 
     def _from_trades(
@@ -155,7 +154,7 @@ class LedgerView:
     ) -> PriceHistogram:
         """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
         parts = [part for part in parts if len(part)]
-        rollups = [rollup.histogram for hour_ms in hours for rollup in self._rollups(hour_ms)]
+        rollups = [part for hour_ms in hours for part in self._histograms(hour_ms)]
         ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))], bin_size)
         if ladder is None:
             decoded = (
@@ -353,6 +352,17 @@ class LedgerView:
 
     def _rollups(self, hour_ms: int) -> list[Rollup]:
         return list(self._held.sealed.get(hour_ms, {}).values())
+
+    def _histograms(self, hour_ms: int) -> list[PriceHistogram]:
+        """Those of an hour's rollups."""
+        found = []
+        for part, rollup in self._held.sealed.get(hour_ms, {}).items():
+            try:
+                found.append(rollup.histogram)
+            except CorruptRecord as error:
+                name = keys.rollup(self._symbol, hour_ms, part).decode()
+                raise CorruptRecord(f"{name}: {error}; {LEFT}") from error
+        return found
 
     def _parts(self, first: bytes, stop: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Hour, part and value of the records of sealed hours."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import struct
-from zlib import crc32
 
 import ormsgpack
 import pytest
@@ -14,6 +13,7 @@ from storage.errors import CorruptRecord, NewerFormat
 from storage.histograms import PriceHistogram
 from storage.rollups import bin_width, decode_rollup, digest_of, encode_rollup, rollup_of
 from storage.trades import TradeColumns
+from tests.ledgers import signed
 from tests.tapes import columns, rows_of, run_of, tapes
 
 
@@ -59,8 +59,7 @@ def test_a_rollup_of_which_any_bit_is_wrong_is_refused_at_once(
 def test_a_rollup_of_which_a_column_is_no_column_is_refused_when_it_is_asked() -> None:
     """Its writer was wrong, not the disk: the checksum fits."""
     record = ormsgpack.unpackb(encode_rollup(rollup_of(run_of(1, 100)))) | {"b": b"\xff"}
-    unsigned = ormsgpack.packb(record)[:-4]
-    rollup = decode_rollup(unsigned + crc32(unsigned).to_bytes(4, "big"))
+    rollup = decode_rollup(signed(record))
     assert rollup.rows == 100
     for _ in range(2):
         with pytest.raises(CorruptRecord, match="cannot be decoded"):

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from pathlib import Path
 
+import ormsgpack
 import plyvel
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,6 +16,7 @@ from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from storage.view import LedgerView
+from tests.ledgers import signed
 from tests.storage.soundness import records_of
 from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
@@ -301,6 +303,20 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         valid = [row for row in inside if row[3]]
         last = view.last_trade(start_ms, end_ms)
         assert rows_of(last) == ([max(valid)] if valid else [])
+
+
+def test_a_rollup_of_which_a_column_is_none_is_named_by_the_question_that_needs_it(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(2))
+        ledger.seal(LATER)
+    record = ormsgpack.unpackb(records_of(path)["rollup"][f"X:{FIRST_HOUR}"])
+    put(path, keys.rollup("X", FIRST_HOUR), signed(record | {"b": b"\xff"}))
+    with TradeLedger.open(path) as ledger:
+        assert ledger.take_damage() == []
+        with pytest.raises(CorruptRecord, match=f"rollup:X:{FIRST_HOUR}: .*verify --repair"):
+            ledger.histogram("X", *WHOLE)
+        later = ledger.histogram("X", FIRST_HOUR + HOUR_MS, FIRST_HOUR + 2 * HOUR_MS)
+        assert later.trades.sum() == 120
 
 
 def assert_in_rows(
