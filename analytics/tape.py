@@ -9,8 +9,8 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, decimals_of
-from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of, rescale
+from analytics.rows import Rows
+from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of, decimals_of, rescale
 
 FloatArray = npt.NDArray[np.float64]
 
