@@ -15,6 +15,7 @@ import numpy as np
 
 from collectors.binance import agg_trade_events, combined, stream_name
 from collectors.exchange.events import Event
+from collectors.exchange.sidelines import SideEvent, Sidelines
 from storage.trades import TradeColumns
 
 MAX_STREAMS = 1024
@@ -54,6 +55,11 @@ class Subscriptions:
             return _json({"result": self._result(request, now_ms), "id": request_id})
         except _BadRequest as bad:
             return self.error(bad.code, str(bad), request_id if _is_id(request_id) else None)
+
+    @property
+    def side_streams(self) -> list[str]:
+        """Those that bring something else than aggTrades."""
+        return [stream for stream in self.since_ms if not stream.endswith(AGG_TRADE)]
 
     def subscribe(self, streams: Iterable[str], now_ms: int) -> None:
         """Nothing is subscribed where one of the streams is refused."""
@@ -127,11 +133,19 @@ class Slice:
     """The trades of (after_ms, now_ms] as frames, each form of them made once for however many links."""
 
     def __init__(
-        self, trades: Mapping[str, TradeColumns], after_ms: int, now_ms: int, *, skew_ms: int = 0
+        self,
+        trades: Mapping[str, TradeColumns],
+        after_ms: int,
+        now_ms: int,
+        *,
+        skew_ms: int = 0,
+        sidelines: Sidelines | None = None,
     ) -> None:
         self._trades = {stream_name(symbol): (symbol, rows) for symbol, rows in trades.items() if len(rows)}
         self._after_ms, self._now_ms, self._event_ms = after_ms, now_ms, now_ms + skew_ms
+        self._sidelines = sidelines
         self._frames: dict[tuple[str, bool, bool], list[bytes]] = {}
+        self._sides: dict[tuple[str, bool, bool], list[Event]] = {}
 
     def frames(self, link: Subscriptions) -> Iterator[bytes]:
         """What one link is due, a text frame's payload an event."""
@@ -140,6 +154,7 @@ class Slice:
             if since_ms is not None:
                 missed = 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
                 yield from self._frames_of(stream, link)[missed:]
+        yield from (event.payload for event in self._side_events(link))
 
     def events(self, link: Subscriptions) -> Iterator[Event]:
         """The same with the trade that each is about, for faults to work on."""
@@ -150,11 +165,23 @@ class Slice:
                 payloads = self._frames_of(stream, link)[missed:]
                 about = zip(payloads, rows.id[missed:].tolist(), rows.time_ms[missed:].tolist(), strict=True)
                 yield from (Event(payload, symbol, trade_id, time_ms) for payload, trade_id, time_ms in about)
+        yield from self._side_events(link)
 
     @property
     def oldest_ms(self) -> int:
         """T of the oldest trade; the slice's end where there is none."""
         return min((int(rows.time_ms[0]) for _, rows in self._trades.values()), default=self._now_ms)
+
+    def _side_events(self, link: Subscriptions) -> Iterator[Event]:
+        if self._sidelines is None:
+            return
+        for stream in link.side_streams:
+            form = (stream, link.combined, link.microseconds)
+            if form not in self._sides:
+                found = self._sidelines.events(stream, microseconds=link.microseconds)
+                self._sides[form] = [_side_event(stream, event, link.combined) for event in found]
+            since_ms = link.since_ms[stream]
+            yield from (event for event in self._sides[form] if event.time_ms > since_ms)
 
     def _rows_until(self, stream: str, time_ms: int) -> int:
         return int(np.searchsorted(self._trades[stream][1].time_ms, time_ms, side="right"))
@@ -167,6 +194,12 @@ class Slice:
             texts = [combined(stream, event) for event in events] if link.combined else events
             self._frames[form] = [text.encode() for text in texts]
         return self._frames[form]
+
+
+def _side_event(stream: str, event: SideEvent, is_combined: bool) -> Event:
+    """About no trade: no fault changes it, only a link or a stream that is mute lacks it."""
+    text = combined(stream, event.payload) if is_combined else event.payload
+    return Event(text.encode(), event.symbol, 0, event.time_ms, is_sound=False)
 
 
 class RateWindow:
