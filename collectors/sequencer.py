@@ -5,6 +5,8 @@ two `settle` calls have passed, then what came after it is released and the hole
 No I/O and no clock: the caller's `settle` is the clock.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
@@ -17,7 +19,18 @@ MOST_PARTS = 64
 # Rows held behind a jump; beyond it the wait is over.
 MOST_HELD = 50_000
 
+# Conflicts kept until they are asked for; more are counted alone.
+MOST_CONFLICTS = 100
+
 _COMPARED = ("time_ms", "price_int", "quantity_int", "first_id", "last_id", "buyer_is_maker")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conflict:
+    """Two contents under one id, a row each: the one that came first and goes on, and the other."""
+
+    kept: TradeColumns
+    other: TradeColumns
 
 
 class Sequencer:
@@ -29,6 +42,7 @@ class Sequencer:
         self._recent: list[TradeColumns] = []
         self._held = TradeColumns.empty()
         self._held_before = 0
+        self._conflicting: list[Conflict] = []
         self.duplicates = 0
         self.conflicts = 0
 
@@ -62,6 +76,11 @@ class Sequencer:
         """All that is held, in id order: nothing more will come."""
         return self._release(len(self._held))
 
+    def take_conflicts(self) -> list[Conflict]:
+        """The contents under ids that another content had before, since the last call; bounded."""
+        conflicting, self._conflicting = self._conflicting, []
+        return conflicting
+
     def _follows(self, rows: TradeColumns) -> bool:
         """Whether the rows are the head's successors as they stand: the usual case, and a cheap one."""
         if self._head is None or len(rows) == 0 or int(rows.id[0]) != self._head + 1:
@@ -87,7 +106,11 @@ class Sequencer:
         differs = np.zeros(len(repeated), np.bool_)
         for name in _COMPARED:
             differs |= getattr(repeated, name) != getattr(known, name)
-        self.conflicts += int(differs.sum())
+        places = np.flatnonzero(differs)
+        self.conflicts += len(places)
+        for place in places[: MOST_CONFLICTS - len(self._conflicting)].tolist():
+            row = slice(place, place + 1)
+            self._conflicting.append(Conflict(known.take(row), repeated.take(row)))
 
     def _contiguous(self, start: int = 0) -> int:
         """How many of the held rows may go on: those without a jump behind the head, at least `start`."""
