@@ -24,7 +24,7 @@ from collectors.exchange.truth import Truth
 # A clock that jumps is followed in steps of this, so that sockets can drain between them.
 LONGEST_SLICE_MS = 1000
 # One that runs away is followed in no more steps than can be taken.
-MOST_SLICES = 64
+MOST_SLICES = 16
 
 
 class Press:

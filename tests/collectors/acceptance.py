@@ -14,8 +14,10 @@ from pathlib import Path
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, VirtualClock
 from collectors.exchange.faults import AnyFault
 from collectors.exchange.report import Report
+from collectors.exchange.streams import MOST_LATE_MS
 from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
+from collectors.timing import REAL, Timing
 from storage.ledger import TradeLedger
 from storage.trades import Gap, TradeColumns
 
@@ -82,7 +84,7 @@ class Rig:
     # -- the judge
 
     def look(self) -> None:
-        """What counts as complete is."""
+        """What counts as complete is: but for what is sent later than an event of its time."""
         for symbol, first_id in self.since.items():
             known_ms = self.recorder.live_until_ms(symbol)
             runs = self.ledger.runs(symbol)
@@ -91,9 +93,9 @@ class Rig:
             from_ms = max(runs[0].first_ms, known_ms - 60_000)
             if not self.ledger.coverage(symbol, from_ms, known_ms, known_ms).complete:
                 continue
-            truth = self.exchange.market.trades(symbol, from_ms, known_ms)
+            truth = self.exchange.market.trades(symbol, from_ms, known_ms - MOST_LATE_MS)
             truth = self.exchange.market.kept(truth.take(truth.id >= first_id), symbol)
-            held = self.ledger.trades(symbol, from_ms, known_ms)
+            held = self.ledger.trades(symbol, from_ms, known_ms - MOST_LATE_MS)
             assert len(held) >= len(truth), (
                 f"{symbol} said complete to {known_ms}: {len(truth) - len(held)} lack"
             )
@@ -134,6 +136,7 @@ async def rig(
     links: int = 2,
     limits: Limits | None = None,
     warmup_ms: int = 0,
+    timing: Timing = REAL,
     faults: Sequence[AnyFault] = (),
 ) -> AsyncIterator[Rig]:
     """An exchange with that market and a recorder of all its symbols on so many links, both up."""
@@ -141,16 +144,25 @@ async def rig(
     chosen = limits or FAST_LIMITS
     async with Exchange(market, clock=clock, limits=chosen, poll_s=0.01, faults=faults) as exchange:
         with TradeLedger.open(path / "ledger") as ledger:
-            async with recording(ledger, exchange, clock, links=links, warmup_ms=warmup_ms) as recorder:
+            async with recording(
+                ledger, exchange, clock, links=links, warmup_ms=warmup_ms, timing=timing
+            ) as recorder:
                 found = Rig(clock, exchange, ledger, recorder, market.symbols)
                 await found.until(lambda: exchange.links == links)
-                found.since = {s: exchange.printed_id(s) + 1 for s in market.symbols}
+                opened_ms = min(link.opened_ms for link in exchange.report().links)
+                found.since = {s: market.first_id_from(s, opened_ms + 1) for s in market.symbols}
                 yield found
 
 
 @asynccontextmanager
 async def recording(
-    ledger: TradeLedger, exchange: Exchange, clock: VirtualClock, *, links: int, warmup_ms: int = 0
+    ledger: TradeLedger,
+    exchange: Exchange,
+    clock: VirtualClock,
+    *,
+    links: int,
+    warmup_ms: int,
+    timing: Timing,
 ) -> AsyncIterator[Recorder]:
     async with BinanceRest(exchange.rest_url, clock) as rest:
         recorder = Recorder(
@@ -160,6 +172,7 @@ async def recording(
             stream_urls=[exchange.stream_url] * links,
             warmup_ms=warmup_ms,
             clock=clock,
+            timing=timing,
         )
         await recorder.prepare()
         stop = asyncio.Event()
