@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from collectors.binance import Parsed, parse_messages
+from collectors.binance import Batch, Parsed
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
 from collectors.links import Connection, Delivered
@@ -25,11 +25,13 @@ log = structlog.get_logger()
 
 # An event time further ahead of our clock than this is wrong, and vouches for nothing.
 CLOCK_SKEW_MS = 5_000
-# A slice of parsing ends before it holds up the event loop for long, and appending gives way after so long.
-SLICE = 400
+# What is taken of a ring at once, and how many texts are read between two looks at the time.
+MOST_TAKEN = 4_000
+STEP = 100
+# The event loop is given its turn after so long.
 TURN_S = 0.002
 # While little comes, texts are gathered for so long, so that numpy has something to do.
-GATHER_S = 0.05
+GATHER_S = 0.1
 # Of texts that cannot be read at most so many a minute are logged; the others are counted.
 MOST_TOLD = 20
 
@@ -155,6 +157,7 @@ class Stream:
             self._filled.clear()
             for connection in list(self._connections):
                 await self._take(connection)
+                await asyncio.sleep(0)
             self._behind = any(len(connection.ring) for connection in self._connections)
             if self._behind:
                 self._filled.set()
@@ -170,28 +173,32 @@ class Stream:
         self._filled.set()
 
     async def _take(self, connection: Connection) -> None:
-        """Parse and append a slice of what a connection brought."""
-        texts, received_ms = connection.ring.take(SLICE)
+        """Parse and append what a connection brought, or some of it."""
+        texts, received_ms = connection.ring.take(MOST_TAKEN)
         if received_ms is None:
             if not connection.is_up:
                 self._remove(connection)
             return
-        parsed = parse_messages(texts)
+        turn = _Turn()
+        parsed = await _parse(texts, turn)
         lost = self._note_oddities(connection, parsed)
         if lost:
             self._tear(connection)
         try:
-            await self._take_in(connection, parsed, received_ms, None if lost else connection.voucher)
+            await self._take_in(connection, parsed, received_ms, None if lost else connection.voucher, turn)
         except Exception:
             self._tear(connection)
             raise
 
     async def _take_in(
-        self, connection: Connection, parsed: Parsed, received_ms: int, voucher: Voucher | None
+        self,
+        connection: Connection,
+        parsed: Parsed,
+        received_ms: int,
+        voucher: Voucher | None,
+        turn: "_Turn",
     ) -> None:
-        """`voucher` is None where something in the slice was lost: nothing vouches for it."""
-        loop = asyncio.get_running_loop()
-        turn_ends = loop.time() + TURN_S
+        """`voucher` is None where something in the batch was lost: nothing vouches for it."""
         for symbol, rows in parsed.trades.items():
             recording = self._recordings.get(symbol)
             if recording is None or connection not in recording.connections:
@@ -200,9 +207,7 @@ class Stream:
             self._note(connection, symbol, rows, received_ms)
             if self._append(symbol, recording.sequencer.accept(rows)) and voucher is not None:
                 recording.known.join(voucher)
-            if loop.time() > turn_ends:
-                await asyncio.sleep(0)
-                turn_ends = loop.time() + TURN_S
+            await turn.give_way()
         if parsed.newest_event_ms is not None:
             lag_ms = connection.lag_ms = received_ms - parsed.newest_event_ms
             self._watch.note_lag(lag_ms, received_ms)
@@ -313,3 +318,30 @@ class Stream:
             )
             recording.trades_before = recording.trades
         self._told.clear()
+
+
+class _Turn:
+    """A turn of the event loop, and its end."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._ends_s = self._loop.time() + TURN_S
+
+    async def give_way(self) -> None:
+        """Let others have their turn where this one has been long enough."""
+        if self._loop.time() > self._ends_s:
+            await asyncio.sleep(0)
+            self._ends_s = self._loop.time() + TURN_S
+
+
+async def _parse(texts: list[bytes], turn: _Turn) -> Parsed:
+    """As `parse_messages`, in turns."""
+    batch = Batch()
+    for at in range(0, len(texts), STEP):
+        batch.add(texts[at : at + STEP])
+        await turn.give_way()
+    trades = {}
+    for symbol in batch.symbols:
+        trades[symbol] = batch.columns(symbol)
+        await turn.give_way()
+    return batch.parsed(trades)
