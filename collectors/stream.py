@@ -174,7 +174,7 @@ class Stream:
                 head=recording.sequencer.head,
                 duplicates=recording.sequencer.duplicates,
                 conflicts=recording.sequencer.conflicts,
-                missing=sum(gap.missing for gap in self._ledger.gaps(symbol)),
+                missing=self._ledger.missing(symbol),
             )
             recording.trades = 0
         if any(asdict(self._counts).values()):
