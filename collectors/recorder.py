@@ -13,9 +13,10 @@ from typing import Any
 
 import structlog
 
-from collectors.backfill import Backfill
 from collectors.binance import stream_name
+from collectors.certification import Rule
 from collectors.clock import Clock
+from collectors.filling import Filling
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.links import Ring, StreamLink
 from collectors.rest import BinanceRest, RestAway, RestRefused
@@ -59,6 +60,8 @@ class Recorder:
         warmup_ms: int,
         clock: Clock,
         rest_lag_ms: int = REST_LAG_MS,
+        retention_ms: int | None = None,
+        rule: Rule | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -70,7 +73,15 @@ class Recorder:
         self._ring = Ring()
         self._stream = Stream(ledger, self._ring, [], clock)
         self._links: list[StreamLink] = []
-        self._backfill = Backfill(ledger, rest, clock, warmup_ms=warmup_ms)
+        self._filling = Filling(
+            ledger,
+            rest,
+            clock,
+            symbols=lambda: self._stream.symbols,
+            warmup_ms=warmup_ms,
+            retention_ms=retention_ms,
+            rule=rule,
+        )
         self._refused_before: int | None = None
         self._awaiting_disk = 0
 
@@ -89,11 +100,11 @@ class Recorder:
         """What is still being fetched of a recorded symbol; None when nothing is."""
         if symbol not in self._stream.symbols:
             return None
-        missing = self._backfill.wanted(symbol)
+        missing = self._filling.wanted(symbol)
         begun = self._ledger.warmup_from_ms(symbol) is not None and self._stream.is_synced(symbol)
         if begun and not missing:
             return None
-        progress = self._backfill.progress(symbol)
+        progress = self._filling.progress(symbol)
         return Warmup(missing, progress.per_s, progress.fetched)
 
     # Start and end
@@ -114,7 +125,8 @@ class Recorder:
             "pump": self._pump,
             "flush": self._flush_forever,
             "filters": self._keep_learning,
-        } | {f"backfill {symbol}": partial(self._fill_forever, symbol) for symbol in self._stream.symbols}
+            "filling": self._filling.run,
+        } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
         tasks = [asyncio.create_task(lasting(name, part)) for name, part in work.items()]
         try:
             await stop.wait()
@@ -190,18 +202,15 @@ class Recorder:
 
     # REST
 
-    async def _fill_forever(self, symbol: str) -> None:
+    async def _look_forever(self, symbol: str) -> None:
         while symbol in self._stream.symbols:
-            if self._ledger.is_behind:
-                await self._clock.sleep(FLUSH_S)
-                continue
             try:
-                worked = await self._backfill.step(symbol) or await self._look_at_head(symbol)
+                looked = not self._ledger.is_behind and await self._look_at_head(symbol)
             except (RestAway, RestRefused) as error:
-                log.warning("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
+                log.debug("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
                 await self._clock.sleep(REST_AWAY_S)
                 continue
-            if not worked:
+            if not looked:
                 await self._clock.sleep(FLUSH_S / 4)
 
     async def _look_at_head(self, symbol: str) -> bool:
@@ -211,7 +220,7 @@ class Recorder:
             return False
         if asked_ms - epoch < min(LOOK_MS, self._rest_lag_ms):
             return False
-        if not await self._backfill.catch_up(symbol):
+        if not await self._filling.catch_up(symbol):
             return True
         if epoch == self._stream.doubted_since_ms and asked_ms - epoch >= self._rest_lag_ms:
             self._stream.trust(symbol)
