@@ -568,3 +568,16 @@ def decimal_string(n: int, exponent: int) -> str:
     """`n * 10**-exponent` with 8 decimals, as the exchange writes it; `exponent` is at most 8."""
     whole, fraction = divmod(n, 10**exponent)
     return f"{whole}.{fraction * 10 ** (EXPONENT - exponent):08d}"
+
+
+class _ServerTime(Struct):
+    serverTime: _Time  # noqa: N815
+
+
+_decode_server_time = msgspec.json.Decoder(_ServerTime).decode
+
+
+def parse_server_time(body: bytes) -> int:
+    """The exchange's clock by `/api/v3/time`, UTC milliseconds; raises WireError."""
+    time = _decoded(_decode_server_time, body, "a serverTime object").serverTime
+    return time // 1000 if time >= MICROSECONDS_FROM else time

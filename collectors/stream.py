@@ -314,7 +314,7 @@ class Stream:
                 trades=recording.trades - recording.trades_before,
                 head=recording.sequencer.head,
                 lag_ms=min(lags, default=None),
-                missing=sum(gap.missing for gap in self._ledger.gaps(symbol)),
+                missing=self._ledger.missing(symbol),
             )
             recording.trades_before = recording.trades
         self._told.clear()

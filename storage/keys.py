@@ -34,6 +34,11 @@ def state(symbol: str) -> bytes:
     return f"state:{symbol}".encode()
 
 
+def absence(symbol: str, first_id: int) -> bytes:
+    """Key of ids, from `first_id` on, that the exchange lacks."""
+    return f"gaps:{symbol}:{first_id:019d}".encode()
+
+
 def instrument(symbol: str) -> bytes:
     return f"meta:{symbol}".encode()
 
@@ -61,12 +66,14 @@ def hour_of(time_ms: int) -> int:
 
 
 class Name(NamedTuple):
-    """What a key says: its family, and the symbol, the second or hour and the part where it has them."""
+    """What a key says: its family, and the symbol, the second or hour, the part and the id where it has
+    them."""
 
     family: str
     symbol: str = ""
     time_ms: int | None = None
     part: int = 0
+    first_id: int | None = None
 
     @property
     def hour_ms(self) -> int | None:
@@ -79,6 +86,7 @@ _FORMS = (
     (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
+_ABSENCE = re.compile(rf"gaps:{_SYMBOL}:(\d{{19}})".encode())
 _SECOND = re.compile(rf"trades:{_SYMBOL}:(\d{{10}})000".encode())
 
 
@@ -92,6 +100,9 @@ def parsed(key: bytes) -> Name | None:
     if key.startswith(b"lost:"):
         was = parsed(key.removeprefix(b"lost:"))
         return Name("lost") if was is None else was._replace(family="lost")
+    absent = _ABSENCE.fullmatch(key)
+    if absent:
+        return Name("gaps", absent[1].decode(), first_id=int(absent[2]))
     for form, grid in _FORMS:
         found = form.fullmatch(key)
         if found:
