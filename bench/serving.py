@@ -23,10 +23,10 @@ IMPORTS_ALONE = (
 
 
 @contextmanager
-def exchange(module: str = "bench.steady", **options: object) -> Iterator[dict[str, Any]]:
+def exchange(module: str = "bench.steady", *command: str, **options: object) -> Iterator[dict[str, Any]]:
     """An exchange in its own process; its addresses."""
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    with _child("-m", module, *flags) as child:
+    with _child("-m", module, *command, *flags) as child:
         yield json.loads(_line(child))
 
 
