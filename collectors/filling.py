@@ -56,13 +56,15 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class FillingState:
     """How it stands with one symbol's gaps: what became of them since the start; ids in open gaps, those of
-    them that are being fetched, history still to come below all that is held; certified ids."""
+    them that are out of reach (before REST's history, or too old to be kept); history still to come below all
+    that is held; certified ids; trades fetched since the start."""
 
     counts: GapCounts
     missing: int
-    wanted: int
+    out_of_reach: int
     history: int
     certified: int
+    fetched: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class _Symbol:
     floor: _Floor | None = None
     beginning: bool = False
     not_before_ms: int = 0
+    fetched: int = 0
 
 
 class Filling:
@@ -128,9 +131,18 @@ class Filling:
         return FillingState(
             self._symbols[symbol].watch.counts,
             missing=sum(gap.missing for gap in gaps) - certified,
-            wanted=self.wanted(symbol),
+            out_of_reach=self._out_of_reach(symbol, gaps),
             history=0 if history is None else history.missing,
             certified=certified,
+            fetched=self._symbols[symbol].fetched,
+        )
+
+    def _out_of_reach(self, symbol: str, gaps: Sequence[Gap]) -> int:
+        kept_from_ms, below = self._kept_from_ms(), self._below_floor(symbol)
+        return sum(
+            gap.missing if gap.before_ms < kept_from_ms else _common(gap, below)
+            for gap in gaps
+            if gap.state == "open"
         )
 
     def wanted(self, symbol: str) -> int:
@@ -333,8 +345,10 @@ class Filling:
 
     def _add(self, symbol: str, rows: TradeColumns) -> None:
         progress = self.progress(symbol)
-        progress.fetched += self._ledger.append(symbol, rows).new
+        new = self._ledger.append(symbol, rows).new
+        progress.fetched += new
         progress.until_ms = self._clock()
+        self._symbols[symbol].fetched += new
 
     # Telling
 

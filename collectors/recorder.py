@@ -16,10 +16,12 @@ import structlog
 from collectors.binance import stream_name
 from collectors.certification import Rule
 from collectors.clock import Clock
-from collectors.filling import Filling
+from collectors.clock_check import ClockCheck, Offset
+from collectors.filling import Filling, FillingState
+from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.links import Ring, StreamLink
-from collectors.rest import BinanceRest, RestAway, RestRefused
+from collectors.rest import BinanceRest, RestAway, RestRefused, RestUse
 from collectors.stream import Stream
 from storage.errors import LedgerError
 from storage.ledger import MOST_UNWRITTEN, TradeLedger
@@ -64,7 +66,9 @@ class Recorder:
         rule: Rule | None = None,
     ) -> None:
         self._ledger = ledger
+        self._rest = rest
         self._clock = clock
+        self._clock_check = ClockCheck(rest, clock)
         self._stream_urls = stream_urls
         self._rest_lag_ms = rest_lag_ms
         self._instruments = Instruments(
@@ -107,6 +111,20 @@ class Recorder:
         progress = self._filling.progress(symbol)
         return Warmup(missing, progress.per_s, progress.fetched)
 
+    @property
+    def rest_use(self) -> RestUse:
+        """What has been asked of REST."""
+        return self._rest.use
+
+    @property
+    def clock_offset(self) -> Offset | None:
+        """How far the exchange's clock is ahead; None before it was asked."""
+        return self._clock_check.offset
+
+    def filling(self, symbol: str) -> FillingState:
+        """How it stands with a symbol's gaps."""
+        return self._filling.state(symbol)
+
     # Start and end
 
     async def prepare(self) -> None:
@@ -119,13 +137,16 @@ class Recorder:
         await _until_either(stop, self._instruments.until_venue_is_sure())
         self._keep_known_symbols()
         streams = [stream_name(symbol) for symbol in self._stream.symbols]
-        self._links = [StreamLink(url, streams, self._ring, self._came_up) for url in self._stream_urls]
+        self._links = [
+            StreamLink(url, streams, self._ring, self._came_up) for url in self._stream_urls if streams
+        ]
         links = [asyncio.create_task(lasting("link", partial(link.run, stop))) for link in self._links]
         work = {
             "pump": self._pump,
             "flush": self._flush_forever,
             "filters": self._keep_learning,
             "filling": self._filling.run,
+            "clock": self._clock_check.run,
         } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
         tasks = [asyncio.create_task(lasting(name, part)) for name, part in work.items()]
         try:
@@ -142,7 +163,10 @@ class Recorder:
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
-        self._keep_known_symbols()
+        while True:
+            self._keep_known_symbols()
+            await self._clock.sleep(LISTINGS_S)
+            await self._instruments.look_again()
 
     def _keep_known_symbols(self) -> None:
         """A symbol that the exchange turned out not to know is recorded no more."""
