@@ -117,6 +117,12 @@ class PutOff:
         """All that was asked for in vain last time."""
         return [each.run for each in self._pages]
 
+    def keep(self, gaps: Iterable[Gap]) -> None:
+        """Forget what is missing no more."""
+        if self._pages:
+            missing = [Run(gap.first_id, gap.last_id, gap.after_ms, gap.before_ms) for gap in gaps]
+            self._pages = [each for each in self._pages if any(_overlap(each.run, gap) for gap in missing)]
+
     def answered(self, page: Page, left: Iterable[Run], now_ms: int) -> list[int]:
         """Note an answer, which left these ids open; for how long each of them is left alone."""
         again = [each for each in self._pages if _overlap(each.run, page.run)]

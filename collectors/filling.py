@@ -31,6 +31,8 @@ PAGES_AT_ONCE = 4
 PAGES_OF_ONE = 3
 IDLE_S = 0.25
 LOOK_MS = 1_000
+# Symbols looked at before others have their turn on the event loop.
+LOOKED_AT = 50
 TELL_MS = 15_000
 FIRST_AWAY_MS = 1_000
 LONGEST_AWAY_MS = 30_000
@@ -160,7 +162,7 @@ class Filling:
         flying = set[asyncio.Task[None]]()
         try:
             while True:
-                self._look()
+                await self._look()
                 while len(flying) < PAGES_AT_ONCE and (work := self._next()) is not None:
                     flying.add(asyncio.create_task(self._guarded(work)))
                 nap = asyncio.create_task(self._clock.sleep(IDLE_S))
@@ -291,8 +293,8 @@ class Filling:
     async def _fetch(self, page: Page) -> None:
         answer = await self._rest.page_from_id(page.symbol, page.from_id, hurried=not page.known_absent)
         left = self._take(page, answer)
-        if left and len(answer.trades) and int(answer.trades.id[0]) > page.last_id:
-            await self._ask_where_history_begins(page)
+        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
+            await self._ask_where_history_begins(page, jumped_to)
 
     def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
         """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
@@ -317,8 +319,11 @@ class Filling:
             )
         return left
 
-    async def _ask_where_history_begins(self, page: Page) -> None:
-        """A page that jumps ahead may have been asked for ids before the exchange's history."""
+    async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
+        """A page that jumps ahead may have been asked for ids before the exchange's history.
+
+        Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
+        """
         known, now_ms = self._symbols[page.symbol], self._clock()
         if known.floor is not None and now_ms - known.floor.asked_ms < FLOOR_MS:
             return
@@ -328,20 +333,22 @@ class Filling:
         except RestAway:
             known.floor = before
             raise
-        if not len(oldest):
+        runs = self._ledger.runs(page.symbol)
+        if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
             return
-        known.floor = _Floor(int(oldest.id[0]), now_ms)
+        begins = int(oldest.id[0])
+        known.floor = _Floor(begins, now_ms)
         history = self._ledger.history_wanted(page.symbol)
-        if history is not None and history.first_id < known.floor.first_id:
-            from_ms = self._ledger.warmup_from_ms(page.symbol) or 0
-            self._ledger.set_warmup(page.symbol, from_ms, known.floor.first_id)
-        if page.first_id < known.floor.first_id:
-            log.warning(
-                "history begins later at the exchange",
-                symbol=page.symbol,
-                wanted_from=page.first_id,
-                begins=known.floor.first_id,
+        if history is not None and history.first_id < begins:
+            self._ledger.set_warmup(
+                page.symbol, self._ledger.warmup_from_ms(page.symbol) or 0, min(begins, history.last_id + 1)
             )
+        log.warning(
+            "history begins later at the exchange",
+            symbol=page.symbol,
+            wanted_from=page.first_id,
+            begins=begins,
+        )
 
     def _add(self, symbol: str, rows: TradeColumns) -> None:
         progress = self.progress(symbol)
@@ -352,7 +359,7 @@ class Filling:
 
     # Telling
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Once a second: what became of gaps; now and then: how far the history has come."""
         now_ms = self._clock()
         if now_ms - self._looked_ms < LOOK_MS:
@@ -361,10 +368,13 @@ class Filling:
         tell = now_ms - self._told_ms >= TELL_MS
         if tell:
             self._told_ms = now_ms
-        for symbol in self._names():
-            history = self._ledger.history_wanted(symbol)
-            for change in self._symbols[symbol].watch.look(self._ledger.gaps(symbol), now_ms, history):
+        for at, symbol in enumerate(list(self._names())):
+            if at % LOOKED_AT == LOOKED_AT - 1:
+                await asyncio.sleep(0)
+            known, history = self._symbols[symbol], self._ledger.history_wanted(symbol)
+            for change in known.watch.look(self._ledger.gaps(symbol), now_ms, history):
                 _tell(symbol, change)
+            known.put_off.keep(self._gaps(symbol))
             self._conclude(symbol, tell=tell)
 
     def _conclude(self, symbol: str, *, tell: bool) -> None:

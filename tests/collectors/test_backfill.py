@@ -206,6 +206,11 @@ def test_pages_asked_for_in_vain_are_left_alone_for_ever_longer_up_to_five_minut
         assert put_off.until_later(now_ms) == []
     assert delays[:4] == [1_000, 2_000, 4_000, 8_000]
     assert delays[-1] == LONGEST_DELAY_MS
+    put_off.keep([gap(12, 20)])
+    assert put_off.runs == [PAGE.run]
+    put_off.keep([gap(15, 20)])
+    assert put_off.runs == []
+    put_off.answered(PAGE, [PAGE.run], now_ms)
     put_off.answered(PAGE, [], now_ms)
     assert put_off.runs == []
 

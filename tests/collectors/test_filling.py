@@ -217,6 +217,22 @@ def test_replies_that_are_none_and_short_pages_cost_time_and_no_trade(tmp_path: 
     in_a_world(tmp_path, story, faults=faults)
 
 
+def test_pages_of_another_question_or_symbol_are_not_believed(tmp_path: Path) -> None:
+    symbols = ("BTCUSDT", "ETHUSDT")
+
+    async def story(world: World) -> None:
+        for symbol in symbols:
+            world.links_bring(minutes_ago(90), minutes_ago(80), symbol)
+            world.links_bring(minutes_ago(20), START_MS, symbol)
+        async with world.filling(symbols=symbols):
+            await world.until(lambda: not any(world.ledger.gaps(symbol) for symbol in symbols))
+        for symbol in symbols:
+            world.assert_complete(symbol)
+            assert world.ledger.absences(symbol) == ()
+
+    in_a_world(tmp_path, story, faults=[RestRepeat(share=0.5, count=30)], symbols=symbols, speed=200)
+
+
 @pytest.mark.parametrize("status", [429, 418])
 def test_a_limit_is_obeyed_to_the_second(tmp_path: Path, status: int) -> None:
     async def story(world: World) -> None:
