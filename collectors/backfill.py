@@ -40,7 +40,12 @@ class Page:
 
 
 def newest_page(
-    symbol: str, gaps: Iterable[Gap], spoken_for: Sequence[Run], kept_from_ms: int
+    symbol: str,
+    gaps: Iterable[Gap],
+    spoken_for: Sequence[Run],
+    kept_from_ms: int = 0,
+    *,
+    page_ids: int = PAGE_IDS,
 ) -> Page | None:
     """The newest page of the open gaps, newest first, that is in none of the runs `spoken_for`.
 
@@ -55,7 +60,7 @@ def newest_page(
                 free.remove(run)
         if free.runs:
             last_id = free.runs[-1].last_id
-            first_id = max(free.runs[-1].first_id, last_id - PAGE_IDS + 1)
+            first_id = max(free.runs[-1].first_id, last_id - page_ids + 1)
             time_ms = _time_of(gap, last_id)
             # About times far back nothing is known exactly: an estimate must not end the search too early.
             if time_ms >= kept_from_ms or last_id == gap.last_id:
@@ -111,6 +116,12 @@ class PutOff:
     def runs(self) -> list[Run]:
         """All that was asked for in vain last time."""
         return [each.run for each in self._pages]
+
+    def keep(self, gaps: Iterable[Gap]) -> None:
+        """Forget what is missing no more."""
+        if self._pages:
+            missing = [Run(gap.first_id, gap.last_id, gap.after_ms, gap.before_ms) for gap in gaps]
+            self._pages = [each for each in self._pages if any(_overlap(each.run, gap) for gap in missing)]
 
     def answered(self, page: Page, left: Iterable[Run], now_ms: int) -> list[int]:
         """Note an answer, which left these ids open; for how long each of them is left alone."""

@@ -25,11 +25,14 @@ from storage.trades import Gap, TradeColumns
 
 log = structlog.get_logger()
 
-# A round trip of 100 ms must not bound the rate: six at once spend a minute's weight in 21 s.
-PAGES_AT_ONCE = 6
+# A round trip of 100 ms must not bound the rate: four at once spend a minute's weight in 31 s. With room for
+# every symbol's three, the one whose pages span the most time would run ahead of the others.
+PAGES_AT_ONCE = 4
 PAGES_OF_ONE = 3
 IDLE_S = 0.25
 LOOK_MS = 1_000
+# Symbols looked at before others have their turn on the event loop.
+LOOKED_AT = 50
 TELL_MS = 15_000
 FIRST_AWAY_MS = 1_000
 LONGEST_AWAY_MS = 30_000
@@ -55,13 +58,15 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class FillingState:
     """How it stands with one symbol's gaps: what became of them since the start; ids in open gaps, those of
-    them that are being fetched, history still to come below all that is held; certified ids."""
+    them that are out of reach (before REST's history, or too old to be kept); history still to come below all
+    that is held; certified ids; trades fetched since the start."""
 
     counts: GapCounts
     missing: int
-    wanted: int
+    out_of_reach: int
     history: int
     certified: int
+    fetched: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class _Symbol:
     floor: _Floor | None = None
     beginning: bool = False
     not_before_ms: int = 0
+    fetched: int = 0
 
 
 class Filling:
@@ -127,9 +133,18 @@ class Filling:
         return FillingState(
             self._symbols[symbol].watch.counts,
             missing=sum(gap.missing for gap in gaps) - certified,
-            wanted=self.wanted(symbol),
+            out_of_reach=self._out_of_reach(symbol, gaps),
             history=0 if history is None else history.missing,
             certified=certified,
+            fetched=self._symbols[symbol].fetched,
+        )
+
+    def _out_of_reach(self, symbol: str, gaps: Sequence[Gap]) -> int:
+        kept_from_ms, below = self._kept_from_ms(), self._below_floor(symbol)
+        return sum(
+            gap.missing if gap.before_ms < kept_from_ms else _common(gap, below)
+            for gap in gaps
+            if gap.state == "open"
         )
 
     def wanted(self, symbol: str) -> int:
@@ -147,7 +162,7 @@ class Filling:
         flying = set[asyncio.Task[None]]()
         try:
             while True:
-                self._look()
+                await self._look()
                 while len(flying) < PAGES_AT_ONCE and (work := self._next()) is not None:
                     flying.add(asyncio.create_task(self._guarded(work)))
                 nap = asyncio.create_task(self._clock.sleep(IDLE_S))
@@ -278,8 +293,8 @@ class Filling:
     async def _fetch(self, page: Page) -> None:
         answer = await self._rest.page_from_id(page.symbol, page.from_id, hurried=not page.known_absent)
         left = self._take(page, answer)
-        if left and len(answer.trades) and int(answer.trades.id[0]) > page.last_id:
-            await self._ask_where_history_begins(page)
+        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
+            await self._ask_where_history_begins(page, jumped_to)
 
     def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
         """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
@@ -304,35 +319,47 @@ class Filling:
             )
         return left
 
-    async def _ask_where_history_begins(self, page: Page) -> None:
-        """A page that jumps ahead may have been asked for ids before the exchange's history."""
+    async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
+        """A page that jumps ahead may have been asked for ids before the exchange's history.
+
+        Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
+        """
         known, now_ms = self._symbols[page.symbol], self._clock()
         if known.floor is not None and now_ms - known.floor.asked_ms < FLOOR_MS:
             return
-        oldest = await self._rest.trades_from_id(page.symbol, 0, hurried=False)
-        if not len(oldest):
+        before, known.floor = known.floor, _Floor(known.floor.first_id if known.floor else 0, now_ms)
+        try:
+            oldest = await self._rest.trades_from_id(page.symbol, 0, hurried=False)
+        except RestAway:
+            known.floor = before
+            raise
+        runs = self._ledger.runs(page.symbol)
+        if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
             return
-        known.floor = _Floor(int(oldest.id[0]), now_ms)
+        begins = int(oldest.id[0])
+        known.floor = _Floor(begins, now_ms)
         history = self._ledger.history_wanted(page.symbol)
-        if history is not None and history.first_id < known.floor.first_id:
-            from_ms = self._ledger.warmup_from_ms(page.symbol) or 0
-            self._ledger.set_warmup(page.symbol, from_ms, known.floor.first_id)
-        if page.first_id < known.floor.first_id:
-            log.warning(
-                "history begins later at the exchange",
-                symbol=page.symbol,
-                wanted_from=page.first_id,
-                begins=known.floor.first_id,
+        if history is not None and history.first_id < begins:
+            self._ledger.set_warmup(
+                page.symbol, self._ledger.warmup_from_ms(page.symbol) or 0, min(begins, history.last_id + 1)
             )
+        log.warning(
+            "history begins later at the exchange",
+            symbol=page.symbol,
+            wanted_from=page.first_id,
+            begins=begins,
+        )
 
     def _add(self, symbol: str, rows: TradeColumns) -> None:
         progress = self.progress(symbol)
-        progress.fetched += self._ledger.append(symbol, rows).new
+        new = self._ledger.append(symbol, rows).new
+        progress.fetched += new
         progress.until_ms = self._clock()
+        self._symbols[symbol].fetched += new
 
     # Telling
 
-    def _look(self) -> None:
+    async def _look(self) -> None:
         """Once a second: what became of gaps; now and then: how far the history has come."""
         now_ms = self._clock()
         if now_ms - self._looked_ms < LOOK_MS:
@@ -341,9 +368,13 @@ class Filling:
         tell = now_ms - self._told_ms >= TELL_MS
         if tell:
             self._told_ms = now_ms
-        for symbol in self._names():
-            for change in self._symbols[symbol].watch.look(self._ledger.gaps(symbol), now_ms):
+        for at, symbol in enumerate(list(self._names())):
+            if at % LOOKED_AT == LOOKED_AT - 1:
+                await asyncio.sleep(0)
+            known, history = self._symbols[symbol], self._ledger.history_wanted(symbol)
+            for change in known.watch.look(self._ledger.gaps(symbol), now_ms, history):
                 _tell(symbol, change)
+            known.put_off.keep(self._gaps(symbol))
             self._conclude(symbol, tell=tell)
 
     def _conclude(self, symbol: str, *, tell: bool) -> None:

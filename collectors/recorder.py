@@ -14,10 +14,12 @@ import structlog
 
 from collectors.certification import Rule
 from collectors.clock import Clock
-from collectors.filling import Filling
+from collectors.clock_check import ClockCheck, Offset
+from collectors.filling import Filling, FillingState
+from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
-from collectors.rest import BinanceRest, RestAway, RestRefused
+from collectors.rest import BinanceRest, RestAway, RestRefused, RestUse
 from collectors.stream import Stream
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
@@ -61,8 +63,10 @@ class Recorder:
         rule: Rule | None = None,
     ) -> None:
         self._ledger = ledger
+        self._rest = rest
         self._clock = clock
         self._timing = timing
+        self._clock_check = ClockCheck(rest, clock)
         self._rest_lag_ms = rest_lag_ms
         self._instruments = Instruments(
             ledger, rest, clock, symbols=symbols, addresses=[*stream_urls, rest.base_url]
@@ -105,6 +109,20 @@ class Recorder:
         progress = self._filling.progress(symbol)
         return Warmup(missing, progress.per_s, progress.fetched)
 
+    @property
+    def rest_use(self) -> RestUse:
+        """What has been asked of REST."""
+        return self._rest.use
+
+    @property
+    def clock_offset(self) -> Offset | None:
+        """How far the exchange's clock is ahead; None before it was asked."""
+        return self._clock_check.offset
+
+    def filling(self, symbol: str) -> FillingState:
+        """How it stands with a symbol's gaps."""
+        return self._filling.state(symbol)
+
     # Start and end
 
     async def prepare(self) -> None:
@@ -126,6 +144,7 @@ class Recorder:
             "filters": self._keep_learning,
             "watch": self._watch_forever,
             "filling": self._filling.run,
+            "clock": self._clock_check.run,
         } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
         pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)))
         lines = [asyncio.create_task(lasting("line", line.run)) for line in self._lines]
@@ -143,7 +162,10 @@ class Recorder:
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
-        self._keep_known_symbols()
+        while True:
+            self._keep_known_symbols()
+            await self._clock.sleep(LISTINGS_S)
+            await self._instruments.look_again()
 
     def _keep_known_symbols(self) -> None:
         """A symbol that the exchange turned out not to know is recorded no more."""

@@ -61,6 +61,15 @@ class RestRefused(RestError):
 
 
 @dataclass(frozen=True, slots=True)
+class ToldTime:
+    """The exchange's clock, and ours when the question was sent and when the answer came (UTC ms)."""
+
+    time_ms: int
+    sent_ms: int
+    came_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class RestUse:
     """What was asked of REST since the start: replies by status (`none`: there was no answer), refusals for
     too many requests by status and how long they asked to wait; the weight used this minute, and its limit.
@@ -106,10 +115,12 @@ class BinanceRest:
         self.budget.limit = info.weight_limit
         return info
 
-    async def server_time(self) -> int:
-        """The exchange's clock, UTC milliseconds."""
-        body = await self._get("/api/v3/time", {}, TIME_WEIGHT, hurried=False)
-        return self._understood(parse_server_time, body)
+    async def server_time(self) -> ToldTime:
+        """The exchange's clock."""
+        await self._until_allowed(TIME_WEIGHT, hurried=False)
+        sent_ms = self._clock()
+        body = await self._send("/api/v3/time", {})
+        return ToldTime(self._understood(parse_server_time, body), sent_ms, self._clock())
 
     @property
     def use(self) -> RestUse:
@@ -154,9 +165,16 @@ class BinanceRest:
     async def _get(
         self, path: str, query: Mapping[str, str | int], weight: int, *, hurried: bool = True
     ) -> bytes:
+        await self._until_allowed(weight, hurried=hurried)
+        return await self._send(path, query)
+
+    async def _until_allowed(self, weight: int, *, hurried: bool) -> None:
+        """Wait for the budget's leave; the weight is counted then."""
         while wait_ms := self.budget.wait_ms(weight, self._clock(), hurried=hurried):
             log.debug("rest waits", wait_s=wait_ms / 1000)
             await self._clock.sleep(wait_ms / 1000)
+
+    async def _send(self, path: str, query: Mapping[str, str | int]) -> bytes:
         sent_ms = self._clock()
         try:
             reply = await self._client.get(path, params=dict(query))

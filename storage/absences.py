@@ -23,7 +23,7 @@ class Seen:
 @dataclass(frozen=True, slots=True)
 class Absence:
     """The ids first_id..last_id, which the exchange lacked each of `asked` times between the first and the
-    last one (UTC ms), while it showed the rows `below` and `above`.
+    last one (UTC ms), while it showed the rows `below` and `above`, the nearest ones then.
 
     `open` until it was asked often enough, then `certified`.
     """
@@ -42,14 +42,14 @@ class Absence:
         return self.last_id - self.first_id + 1
 
     def without(self, run: Run) -> Iterator["Absence"]:
-        """What is left of it once the rows of a run have come; those are its neighbours then."""
+        """What is left of it once the rows of a run have come."""
         if run.last_id < self.first_id or run.first_id > self.last_id:
             yield self
             return
         if run.first_id > self.first_id:
-            yield replace(self, last_id=run.first_id - 1, above=Seen(run.first_id, run.first_ms))
+            yield replace(self, last_id=run.first_id - 1)
         if run.last_id < self.last_id:
-            yield replace(self, first_id=run.last_id + 1, below=Seen(run.last_id, run.last_ms))
+            yield replace(self, first_id=run.last_id + 1)
 
 
 def unheld(absence: Absence, runs: Iterable[Run]) -> list[Absence]:
@@ -77,9 +77,10 @@ class Absences:
     def get(self, first_id: int) -> Absence | None:
         return self._known.get(first_id)
 
-    def put(self, absence: Absence, runs: Iterable[Run]) -> None:
-        """Keep what is not held of an absence, in place of those that it overlaps."""
-        self._replace(span(absence), unheld(absence, runs))
+    def put(self, absence: Absence, runs: Sequence[Run], oldest_id: int) -> None:
+        """Keep an absence in place of those that it overlaps, as far as it lies between `oldest_id` and the
+        newest id held, and in none of the runs held."""
+        self._replace(span(absence), _within(absence, runs, oldest_id))
 
     def came(self, run: Run) -> None:
         """The rows of a run are held now."""
@@ -94,11 +95,10 @@ class Absences:
         self.changed -= set(gone)
         return gone
 
-    def between(self, runs: Sequence[Run]) -> None:
-        """Keep what lies between the runs held and in none of them."""
+    def hold(self, runs: Sequence[Run], oldest_id: int) -> None:
+        """Of each absence keep what `put` would."""
         for absence in self:
-            inside = runs and runs[0].first_id < absence.first_id and absence.last_id < runs[-1].last_id
-            parts = unheld(absence, runs) if inside else []
+            parts = _within(absence, runs, oldest_id)
             if parts != [absence]:
                 self._replace(span(absence), parts)
 
@@ -116,6 +116,14 @@ class Absences:
         for part in parts:
             self._known[part.first_id] = part
             self.changed.add(part.first_id)
+
+
+def _within(absence: Absence, runs: Sequence[Run], oldest_id: int) -> list[Absence]:
+    return [
+        part
+        for part in unheld(absence, runs)
+        if runs and oldest_id <= part.first_id and part.last_id < runs[-1].last_id
+    ]
 
 
 def span(absence: Absence) -> Run:

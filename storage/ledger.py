@@ -145,6 +145,18 @@ class TradeLedger:
         """Each symbol's filters as last seen."""
         return {symbol: versions[-1][1] for symbol, versions in self._instruments.items()}
 
+    def status(self, symbol: str) -> tuple[str, int] | None:
+        """A symbol's status as last seen, and since when it was seen so (UTC ms); None before it is known."""
+        versions = self._instruments.get(symbol)
+        if not versions:
+            return None
+        status, since_ms = versions[-1][1].status, versions[-1][0]
+        for seen_ms, known in reversed(versions):
+            if known.status != status:
+                break
+            since_ms = seen_ms
+        return status, since_ms
+
     def keep_instrument(self, instrument: Instrument, since_ms: int) -> None:
         """Remember a symbol's filters; a change is added with the time from which it holds. Durable with the
         next flush."""

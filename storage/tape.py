@@ -95,9 +95,16 @@ class Tape:
                 self.absences.came(run)
 
     def keep_absence(self, absence: Absence) -> None:
-        """What the exchange lacks, as far as no row of it is held."""
-        self.absences.put(absence, self.held.runs)
+        """What the exchange lacks, as far as no row of it is held and it is missing."""
+        self.absences.put(absence, self.held.runs, self._oldest_wanted())
         self.changed = True
+
+    def _oldest_wanted(self) -> int:
+        """The oldest id held, or of the history that is still to come."""
+        history = self.history_wanted
+        if history is not None:
+            return history.first_id
+        return self.held.runs[0].first_id if self.held.runs else 0
 
     def gaps(self, *, newest_first: bool = False) -> Iterator[Gap]:
         """The ids missing between the oldest and the newest one held, those certified apart."""
@@ -171,7 +178,7 @@ class Tape:
         if self.state.expired and self.held.runs[0].first_id == self.state.expired[0].first_id:
             self.settled = self.state.expired[0].first_id
         self.absences = Absences(absences)
-        self.absences.between(self.held.runs)
+        self.absences.hold(self.held.runs, self._oldest_wanted())
         self.changed |= bool(self.absences.changed)
 
     def due(self, finished_before_ms: int, most_rows: int) -> list[int]:
