@@ -71,8 +71,8 @@ class Line:
 
     async def close(self) -> None:
         """Close what is open, and wait for it; `run` has been cancelled."""
-        for connection in self.connections:
-            self._spawn(connection.close())
+        for connection in list(self.connections):
+            self._let_go(connection)
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
