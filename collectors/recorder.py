@@ -14,6 +14,7 @@ import structlog
 
 from collectors.backfill import Backfill
 from collectors.clock import Clock
+from collectors.figures import Figures
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
 from collectors.rest import BinanceRest, RestAway, RestRefused
@@ -25,7 +26,7 @@ from storage.ledger import MOST_UNWRITTEN, TradeLedger
 
 log = structlog.get_logger()
 
-SUMMARY_FLUSHES = 60
+SUMMARY_S = 60
 # REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
 REST_LAG_MS = 35_000
 # How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
@@ -71,6 +72,7 @@ class Recorder:
         self._backfill = Backfill(ledger, rest, clock, warmup_ms=warmup_ms)
         self._refused_before: int | None = None
         self._awaiting_disk = 0
+        self._flush_took_s = 0.0
 
     # What readers ask
 
@@ -93,6 +95,20 @@ class Recorder:
             return None
         progress = self._backfill.progress(symbol)
         return Warmup(missing, progress.per_s, progress.fetched)
+
+    def figures(self) -> Figures:
+        """How recording stands, in figures; from any thread."""
+        counts = self._stream.counts
+        return Figures(
+            symbols=self._stream.figures(),
+            links=self._lines.figures(),
+            ends=self._lines.ends(),
+            attempts=self._lines.attempts.in_window(self._clock()),
+            malformed=counts.malformed,
+            dropped=counts.dropped,
+            refused=counts.refused,
+            flush_s=self._flush_took_s,
+        )
 
     # Start and end
 
@@ -169,17 +185,21 @@ class Recorder:
     # The disk
 
     async def _flush_forever(self) -> None:
-        flushes = 0
+        summed_ms = self._clock()
         while True:
             await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
             await self._flush()
-            flushes += 1
-            if flushes % SUMMARY_FLUSHES == 0:
-                self._stream.summarise()
+            self._stream.tell_healed()
+            over_s = (self._clock() - summed_ms) / 1000
+            if over_s >= SUMMARY_S:
+                summed_ms = self._clock()
+                await self._stream.summarise(over_s)
 
     async def _flush(self) -> None:
         """Failures in a row are one failure: its beginning and its end are logged."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             await asyncio.to_thread(self._ledger.flush)
         except LedgerError as error:
@@ -195,6 +215,7 @@ class Recorder:
                 refused = self._ledger.condition.refused - self._refused_before
                 log.info("disk writes again", awaited_disk=self._awaiting_disk, refused=refused)
             self._refused_before = None
+        self._flush_took_s = loop.time() - began_s
 
     # REST
 

@@ -51,6 +51,11 @@ def candles(symbol: str, hour_ms: int, part: int = 0) -> bytes:
     return f"candles:{_hour(symbol, hour_ms, part)}".encode()
 
 
+def conflict(symbol: str, hour_ms: int, agg_trade_id: int) -> bytes:
+    """Key of another content under the id of a trade that was made in that hour."""
+    return f"conflict:{symbol}:{hour_ms:013d}:{agg_trade_id}".encode()
+
+
 def _hour(symbol: str, hour_ms: int, part: int) -> str:
     return f"{symbol}:{hour_ms:013d}" + (f":{part}" if part else "")
 
@@ -61,7 +66,10 @@ def hour_of(time_ms: int) -> int:
 
 
 class Name(NamedTuple):
-    """What a key says: its family, and the symbol, the second or hour and the part where it has them."""
+    """What a key says: its family, and the symbol, the second or hour and the part where it has them.
+
+    Of a conflict the id stands in place of the part.
+    """
 
     family: str
     symbol: str = ""
@@ -77,6 +85,7 @@ _SYMBOL = r"([^:\x00-\x20\x7f-\xff]+)"
 _FORMS = (
     (re.compile(rf"(trades):{_SYMBOL}:(\d{{13}})".encode()), SECOND_MS),
     (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
+    (re.compile(rf"(conflict):{_SYMBOL}:(\d{{13}}):(0|[1-9]\d{{0,18}})".encode()), HOUR_MS),
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
 _SECOND = re.compile(rf"trades:{_SYMBOL}:(\d{{10}})000".encode())

@@ -13,6 +13,7 @@ from typing import TypeVar
 from storage import keys
 from storage.blocks import decode_block
 from storage.codec import decode_second_batches
+from storage.conflicts import unpack_conflict
 from storage.database import Database, Snapshot
 from storage.errors import LEFT, CorruptRecord, LedgerError, NewerFormat
 from storage.held_ids import Run
@@ -45,6 +46,7 @@ class Recovered:
     tapes: dict[str, Tape] = field(default_factory=dict)
     instruments: dict[str, InstrumentHistory] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
+    conflicts: dict[str, set[bytes]] = field(default_factory=dict)
 
     def tape(self, symbol: str) -> Tape:
         return self.tapes.setdefault(symbol, Tape())
@@ -145,6 +147,11 @@ class _Recovery:
                 tape.state = unpack_state(value)
                 for run in tape.state.expired:
                     tape.held.add(run)
+
+        for key, name, value in family(snapshot, "conflict"):
+            with self._noting(key, value):
+                unpack_conflict(value)
+                self._found.conflicts.setdefault(name.symbol, set()).add(key)
 
     def _load_sealed_hours(self, snapshot: Snapshot) -> None:
         for key, name, value in family(snapshot, "rollup"):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from storage import keys
 from storage.codec import decode_second_batches
+from storage.conflicts import unpack_conflict
 from storage.database import Database, Snapshot, repair
 from storage.errors import CorruptRecord, NewerFormat
 from storage.findings import Finding, finding, given_up
@@ -216,6 +217,11 @@ class _Verification:
         for key, name, value in family(self._snapshot, "state"):
             try:
                 self._expired[name.symbol] = HeldIds(unpack_state(value).expired)
+            except CorruptRecord as error:
+                yield given_up("record", key, str(error), {key: value})
+        for key, _, value in family(self._snapshot, "conflict"):
+            try:
+                unpack_conflict(value)
             except CorruptRecord as error:
                 yield given_up("record", key, str(error), {key: value})
         if source is None and self.checked.records > FIRST_RECORDS:
