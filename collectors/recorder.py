@@ -131,9 +131,11 @@ class Recorder:
             "filters": self._keep_learning,
             "watch": self._watch_forever,
         } | {f"backfill {symbol}": partial(self._fill_forever, symbol) for symbol in self._stream.symbols}
-        pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)))
-        lines = [asyncio.create_task(lasting("line", line.run)) for line in self._lines]
-        tasks = [asyncio.create_task(lasting(name, part)) for name, part in work.items()]
+        pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
+        lines = [
+            asyncio.create_task(lasting("line", line.run), name=f"line {line.host}") for line in self._lines
+        ]
+        tasks = [asyncio.create_task(lasting(name, part), name=name) for name, part in work.items()]
         try:
             await stop.wait()
         finally:
