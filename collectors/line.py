@@ -76,6 +76,11 @@ class Line:
         while self._tasks:
             await asyncio.wait(set(self._tasks))
 
+    def abandon(self) -> None:
+        """Wait for nothing more."""
+        for task in self._tasks:
+            task.cancel()
+
     @property
     def current(self) -> Connection | None:
         """The connection that the line relies on; None while it is down."""

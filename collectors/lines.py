@@ -63,6 +63,8 @@ class Lines:
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(line.close() for line in self._lines))
+        for line in self._lines:
+            line.abandon()
 
     def watched(self) -> Iterable[tuple[Watched, Iterable[str]]]:
         """What is up, each with the symbols that it is to bring."""

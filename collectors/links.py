@@ -107,7 +107,7 @@ class _Receiver(ClientConnection):
         if self._pieces:
             super().data_received(self._pieces.popleft())
             self.loop.call_soon(self._take_piece)
-        elif not self.over.is_set():
+        else:
             self.transport.resume_reading()
 
     def _take_pieces(self) -> None:
@@ -164,7 +164,9 @@ class Connection:
     _socket: _Receiver
     number: int = field(default_factory=lambda: next(_numbers))
     delivered: dict[str, Delivered] = field(default_factory=dict)
+    # From the newest event, and from the newest trade, to their receipt; all links say the same of a trade.
     lag_ms: int | None = None
+    trade_lag_ms: int | None = None
     shuts_down: bool = False
 
     @property

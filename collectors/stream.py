@@ -214,14 +214,13 @@ class Stream:
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
         if parsed.newest_event_ms is not None:
-            lag_ms = connection.lag_ms = received_ms - parsed.newest_event_ms
-            self._watch.note_lag(lag_ms, received_ms)
+            connection.lag_ms = received_ms - parsed.newest_event_ms
             if voucher is connection.voucher:
                 voucher.extend(min(parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
         connection.shuts_down |= parsed.shutdown
 
     def _note(self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int) -> None:
-        """Who brought what."""
+        """Who brought what, and how late."""
         newest = int(rows.id.argmax())
         newest_id = int(rows.id[newest])
         delivered = connection.delivered.get(symbol)
@@ -229,7 +228,10 @@ class Stream:
             connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
         else:
             delivered.newest_id = max(delivered.newest_id, newest_id)
-        self._watch.note(symbol, newest_id, int(rows.time_ms[newest]), received_ms)
+        traded_ms = int(rows.time_ms[newest])
+        connection.trade_lag_ms = received_ms - traded_ms
+        self._watch.note_lag(connection.trade_lag_ms, received_ms)
+        self._watch.note(symbol, newest_id, traded_ms, received_ms)
 
     def _note_oddities(self, connection: Connection, parsed: Parsed) -> bool:
         """Count and tell what could not be read; whether a trade may be lost by it."""

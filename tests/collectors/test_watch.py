@@ -20,7 +20,7 @@ NOW = 1_700_000_000_000
 class Link:
     number: int
     opened_ms: int = NOW
-    lag_ms: int | None = 0
+    trade_lag_ms: int | None = 0
     delivered: dict[str, Delivered] = field(default_factory=dict)
 
     def brings(
@@ -94,9 +94,9 @@ def test_a_link_that_falls_behind_for_good_is_not_to_be_relied_on_whatever_the_c
     watch, a, b = Watch(["X"], TIMING, NOW), Link(1), Link(2)
     hour = 3_600_000
     watch.note_lag(hour, NOW)
-    a.lag_ms, b.lag_ms = hour + 119_000, hour + 100
+    a.trade_lag_ms, b.trade_lag_ms = hour + 119_000, hour + 100
     assert judged(watch, [a, b], NOW) == []
-    a.lag_ms = hour + 121_000
+    a.trade_lag_ms = hour + 121_000
     assert [(mute.connection, mute.why) for mute in judged(watch, [a, b], NOW)] == [(1, "behind")]
 
 
