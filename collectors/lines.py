@@ -95,6 +95,8 @@ class Lines:
                     line.replace("the exchange announced its end")
                 elif now_ms >= line.current.ends_ms:
                     line.replace("its time has come", age_h=round(line.current.age_s(now_ms) / 3600, 1))
+            elif line.successor.age_s(now_ms) < self._timing.overlap_s:
+                continue
             elif _may_take_over(line.current, line.successor, watch, runs):
                 line.hand_over()
 

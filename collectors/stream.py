@@ -159,11 +159,12 @@ class Stream:
         while not (stop.is_set() and not self._left):
             await self._filled.wait()
             self._filled.clear()
+            taken = 0
             for connection in list(self._connections):
-                await self._take(connection)
+                taken = max(taken, await self._take(connection))
                 await asyncio.sleep(0)
-            self._behind = any(len(connection.ring) for connection in self._connections)
-            if self._behind:
+            self._behind = taken == MOST_TAKEN
+            if self._left:
                 self._filled.set()
             if not stop.is_set():
                 await asyncio.sleep(0 if self._behind else GATHER_S)
@@ -176,13 +177,13 @@ class Stream:
         """Have `pump` look whether it is to stop, or whether a connection is over."""
         self._filled.set()
 
-    async def _take(self, connection: Connection) -> None:
-        """Parse and append what a connection brought, or some of it."""
+    async def _take(self, connection: Connection) -> int:
+        """Parse and append what a connection brought, or some of it; how many texts that was."""
         texts, received_ms = connection.ring.take(MOST_TAKEN)
         if received_ms is None:
             if not connection.is_up:
                 self._remove(connection)
-            return
+            return 0
         turn = _Turn()
         parsed = await _parse(texts, turn)
         lost = self._note_oddities(connection, parsed)
@@ -193,6 +194,7 @@ class Stream:
         except Exception:
             self._tear(connection)
             raise
+        return len(texts)
 
     async def _take_in(
         self,

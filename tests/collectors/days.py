@@ -28,6 +28,7 @@ TIMING = Timing(
     longest_look_s=240 * MINUTE_S,
     least_life_s=20 * MINUTE_S,
     most_life_s=45 * MINUTE_S,
+    overlap_s=10 * MINUTE_S,
     lasting_s=10 * MINUTE_S,
     replace_delay_s=5 * MINUTE_S,
     longest_replace_delay_s=60 * MINUTE_S,
