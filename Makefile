@@ -4,9 +4,9 @@ BIN := .venv/bin
 USERS := .venv/.users
 DEVELOPERS := .venv/.developers
 
-.PHONY: help setup demo serve test test-long check format bench lock clean
+.PHONY: help setup demo serve test test-long check format bench bench-collector lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | bench | setup | format | lock | clean"
+	@echo "make demo | serve | test | test-long | check | bench | bench-collector | setup | format | lock | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,9 @@ format: $(DEVELOPERS)
 
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
+
+bench-collector: $(DEVELOPERS)
+	$(BIN)/python -m bench.collector
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
 lock: | $(BIN)/python

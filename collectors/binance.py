@@ -518,12 +518,14 @@ def start_of(day: date) -> int:
 
 
 def agg_trade_events(
-    symbol: str, trades: TradeColumns, event_ms: int, *, microseconds: bool = False
+    symbol: str, trades: TradeColumns, event_ms: int | IntArray, *, microseconds: bool = False
 ) -> list[str]:
-    """One bare aggTrade payload a row, all sent at `event_ms`; times in µs where the link asked for them."""
+    """One bare aggTrade payload a row, sent at `event_ms`, one for all or one each; times in µs where the
+    link asked for them."""
     scale = 1000 if microseconds else 1
-    head = f'{{"e":"aggTrade","E":{event_ms * scale},"s":"{symbol}",'
-    return [f"{head}{row}" for row in _row_texts(trades, scale)]
+    sent = (np.broadcast_to(event_ms, len(trades)) * scale).tolist()
+    rows = zip(sent, _row_texts(trades, scale), strict=True)
+    return [f'{{"e":"aggTrade","E":{time},"s":"{symbol}",{row}' for time, row in rows]
 
 
 def combined(stream: str, payload: str) -> str:
@@ -566,3 +568,16 @@ def decimal_string(n: int, exponent: int) -> str:
     """`n * 10**-exponent` with 8 decimals, as the exchange writes it; `exponent` is at most 8."""
     whole, fraction = divmod(n, 10**exponent)
     return f"{whole}.{fraction * 10 ** (EXPONENT - exponent):08d}"
+
+
+class _ServerTime(Struct):
+    serverTime: _Time  # noqa: N815
+
+
+_decode_server_time = msgspec.json.Decoder(_ServerTime).decode
+
+
+def parse_server_time(body: bytes) -> int:
+    """The exchange's clock by `/api/v3/time`, UTC milliseconds; raises WireError."""
+    time = _decoded(_decode_server_time, body, "a serverTime object").serverTime
+    return time // 1000 if time >= MICROSECONDS_FROM else time

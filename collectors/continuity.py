@@ -1,6 +1,6 @@
 """Up to when each symbol's trades are known: which connections vouch for it without a break.
 
-A connection vouches for the stretch of the exchange's event times from its first event to its newest: no
+A connection vouches for the stretch of trade times from the first trade that it brought to the newest: no
 trade of its symbols in there is unknown. A symbol is joined to it, and known as far as it vouches, once that
 stretch touches what is known of the symbol: by a trade of the symbol in it, whose id says what was missed
 before; by beginning before the symbol's known end; or because REST, asked later, has nothing newer.
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, eq=False)
 class Voucher:
-    """The stretch of event times that a connection vouches for; it began at `since_ms` by our clock."""
+    """The stretch of trade times that a connection vouches for; it began at `since_ms` by our clock."""
 
     since_ms: int
     from_ms: int | None = None

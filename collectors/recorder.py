@@ -12,9 +12,10 @@ from typing import Any
 
 import structlog
 
-from collectors.backfill import Backfill
+from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.figures import Figures
+from collectors.filling import Filling
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
 from collectors.rest import BinanceRest, RestAway, RestRefused
@@ -57,6 +58,8 @@ class Recorder:
         clock: Clock,
         rest_lag_ms: int = REST_LAG_MS,
         timing: Timing = REAL,
+        retention_ms: int | None = None,
+        rule: Rule | None = None,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -69,7 +72,15 @@ class Recorder:
         self._stop_pump = asyncio.Event()
         self._record([])
         self._lines = Lines(stream_urls, clock, timing, self._filled)
-        self._backfill = Backfill(ledger, rest, clock, warmup_ms=warmup_ms)
+        self._filling = Filling(
+            ledger,
+            rest,
+            clock,
+            symbols=lambda: self._stream.symbols,
+            warmup_ms=warmup_ms,
+            retention_ms=retention_ms,
+            rule=rule,
+        )
         self._refused_before: int | None = None
         self._awaiting_disk = 0
         self._flush_took_s = 0.0
@@ -89,11 +100,11 @@ class Recorder:
         """What is still being fetched of a recorded symbol; None when nothing is."""
         if symbol not in self._stream.symbols:
             return None
-        missing = self._backfill.wanted(symbol)
+        missing = self._filling.wanted(symbol)
         begun = self._ledger.warmup_from_ms(symbol) is not None and self._stream.is_synced(symbol)
         if begun and not missing:
             return None
-        progress = self._backfill.progress(symbol)
+        progress = self._filling.progress(symbol)
         return Warmup(missing, progress.per_s, progress.fetched)
 
     def figures(self) -> Figures:
@@ -130,7 +141,8 @@ class Recorder:
             "flush": self._flush_forever,
             "filters": self._keep_learning,
             "watch": self._watch_forever,
-        } | {f"backfill {symbol}": partial(self._fill_forever, symbol) for symbol in self._stream.symbols}
+            "filling": self._filling.run,
+        } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
         pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
         lines = [
             asyncio.create_task(lasting("line", line.run), name=f"line {line.host}") for line in self._lines
@@ -173,7 +185,7 @@ class Recorder:
             return
         asked_ms = self._clock()
         try:
-            has_nothing_newer = await self._backfill.catch_up(symbol)
+            has_nothing_newer = await self._filling.catch_up(symbol)
         except (RestAway, RestRefused) as error:
             log.warning("rest away", symbol=symbol, error=str(error))
             has_nothing_newer = None
@@ -221,18 +233,15 @@ class Recorder:
 
     # REST
 
-    async def _fill_forever(self, symbol: str) -> None:
+    async def _look_forever(self, symbol: str) -> None:
         while symbol in self._stream.symbols:
-            if self._ledger.is_behind:
-                await self._clock.sleep(self._timing.flush_s)
-                continue
             try:
-                worked = await self._backfill.step(symbol) or await self._look_at_head(symbol)
+                looked = not self._ledger.is_behind and await self._look_at_head(symbol)
             except (RestAway, RestRefused) as error:
-                log.warning("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
+                log.debug("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
                 await self._clock.sleep(REST_AWAY_S)
                 continue
-            if not worked:
+            if not looked:
                 await self._clock.sleep(self._timing.flush_s / 4)
 
     async def _look_at_head(self, symbol: str) -> bool:
@@ -242,7 +251,7 @@ class Recorder:
             return False
         if asked_ms - since_ms < min(LOOK_MS, self._rest_lag_ms):
             return False
-        if not await self._backfill.catch_up(symbol):
+        if not await self._filling.catch_up(symbol):
             return True
         self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
         if not self._stream.is_synced(symbol):

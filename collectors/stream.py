@@ -26,7 +26,7 @@ from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
-# An event time further ahead of our clock than this is wrong, and vouches for nothing.
+# A time further ahead of our clock than this is wrong, and vouches for nothing.
 CLOCK_SKEW_MS = 5_000
 # What is taken of a ring at once, and how many texts are read between two looks at the time.
 MOST_TAKEN = 4_000
@@ -217,8 +217,9 @@ class Stream:
             await turn.give_way()
         if parsed.newest_event_ms is not None:
             connection.lag_ms = received_ms - parsed.newest_event_ms
-            if voucher is connection.voucher:
-                voucher.extend(min(parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
+            newest_ms = _newest_trade_ms(parsed)
+            if voucher is connection.voucher and newest_ms is not None:
+                voucher.extend(min(newest_ms, parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
         connection.shuts_down |= parsed.shutdown
 
     def _note(self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int) -> None:
@@ -360,13 +361,18 @@ class Stream:
                 per_s=round(trades / over_s, 1),
                 lag_ms=now.lag_ms,
                 head=now.head,
-                missing=sum(gap.missing for gap in self._ledger.gaps(symbol)),
+                missing=self._ledger.missing(symbol),
             )
             await turn.give_way()
         untold = {kind: count for kind, count in self._told.items() if count > MOST_TOLD}
         if untold:
             log.warning("more of the same", **untold)
         self._told.clear()
+
+
+def _newest_trade_ms(parsed: Parsed) -> int | None:
+    """Up to when a connection has brought trades; a server that is behind stamps its events with now."""
+    return max((int(rows.time_ms.max()) for rows in parsed.trades.values() if len(rows)), default=None)
 
 
 class _Turn:

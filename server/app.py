@@ -68,6 +68,7 @@ def create_app(settings: Settings) -> Starlette:
         stream_urls=settings.stream_urls,
         warmup_ms=settings.warmup_ms,
         clock=wall_clock,
+        retention_ms=settings.retention_ms,
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)

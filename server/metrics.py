@@ -54,7 +54,7 @@ class LedgerMetrics(Collector):
         )
         for symbol in self._ledger.symbols:
             held.add_metric([symbol], self._ledger.rows(symbol))
-            missing.add_metric([symbol], sum(gap.missing for gap in self._ledger.gaps(symbol)))
+            missing.add_metric([symbol], self._ledger.missing(symbol))
         yield from (held, missing)
 
 

@@ -34,6 +34,11 @@ def state(symbol: str) -> bytes:
     return f"state:{symbol}".encode()
 
 
+def absence(symbol: str, first_id: int) -> bytes:
+    """Key of ids, from `first_id` on, that the exchange lacks."""
+    return f"gaps:{symbol}:{first_id:019d}".encode()
+
+
 def instrument(symbol: str) -> bytes:
     return f"meta:{symbol}".encode()
 
@@ -66,15 +71,14 @@ def hour_of(time_ms: int) -> int:
 
 
 class Name(NamedTuple):
-    """What a key says: its family, and the symbol, the second or hour and the part where it has them.
-
-    Of a conflict the id stands in place of the part.
-    """
+    """What a key says: its family, and the symbol, the second or hour, the part and the id where it has
+    them."""
 
     family: str
     symbol: str = ""
     time_ms: int | None = None
     part: int = 0
+    first_id: int | None = None
 
     @property
     def hour_ms(self) -> int | None:
@@ -85,9 +89,10 @@ _SYMBOL = r"([^:\x00-\x20\x7f-\xff]+)"
 _FORMS = (
     (re.compile(rf"(trades):{_SYMBOL}:(\d{{13}})".encode()), SECOND_MS),
     (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
-    (re.compile(rf"(conflict):{_SYMBOL}:(\d{{13}}):(0|[1-9]\d{{0,18}})".encode()), HOUR_MS),
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
+_ABSENCE = re.compile(rf"gaps:{_SYMBOL}:(\d{{19}})".encode())
+_CONFLICT = re.compile(rf"conflict:{_SYMBOL}:(\d{{13}}):(0|[1-9]\d{{0,18}})".encode())
 _SECOND = re.compile(rf"trades:{_SYMBOL}:(\d{{10}})000".encode())
 
 
@@ -101,6 +106,14 @@ def parsed(key: bytes) -> Name | None:
     if key.startswith(b"lost:"):
         was = parsed(key.removeprefix(b"lost:"))
         return Name("lost") if was is None else was._replace(family="lost")
+    absent = _ABSENCE.fullmatch(key)
+    if absent:
+        return Name("gaps", absent[1].decode(), first_id=int(absent[2]))
+    contradicted = _CONFLICT.fullmatch(key)
+    if contradicted:
+        hour_ms = int(contradicted[2])
+        known = Name("conflict", contradicted[1].decode(), hour_ms, first_id=int(contradicted[3]))
+        return None if hour_ms % HOUR_MS else known
     for form, grid in _FORMS:
         found = form.fullmatch(key)
         if found:
