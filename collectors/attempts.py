@@ -59,9 +59,8 @@ class Attempts:
         self._barred[host] = max(self._barred.get(host, -math.inf), now_ms + seconds * 1000)
 
     def in_window(self, now_ms: int) -> int:
-        """How many were made in the last 300 s."""
-        self._forget(now_ms)
-        return len(self._made)
+        """How many were made in the last 300 s; from any thread."""
+        return sum(made_ms > now_ms - WINDOW_MS for made_ms in tuple(self._made))
 
     def _forget(self, now_ms: int) -> None:
         while self._made and self._made[0] <= now_ms - WINDOW_MS:

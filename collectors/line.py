@@ -44,7 +44,7 @@ class Line:
         self.rivals: Sequence[Line] = ()
         self.ends: Counter[str] = Counter()
         self.connections: list[Connection] = []
-        self._host = urlsplit(url).netloc
+        self.host = urlsplit(url).netloc
         self._attempts = attempts
         self._clock = clock
         self._timing = timing
@@ -71,10 +71,15 @@ class Line:
 
     async def close(self) -> None:
         """Close what is open, and wait for it; `run` has been cancelled."""
-        for connection in self.connections:
-            self._spawn(connection.close())
+        for connection in list(self.connections):
+            self._let_go(connection)
         while self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    def abandon(self) -> None:
+        """Wait for nothing more."""
+        for task in self._tasks:
+            task.cancel()
 
     @property
     def current(self) -> Connection | None:
@@ -93,13 +98,13 @@ class Line:
         if self._replaces or not self.connections:
             return
         self._replaces = True
-        log.info("link is being replaced", host=self._host, why=why, **facts)
+        log.info("link is being replaced", host=self.host, why=why, **facts)
         self._changed.set()
 
     def hand_over(self) -> None:
         """The successor has proven itself: the old connection goes."""
         old, successor = self.connections
-        log.info("link replaced", host=self._host, link=old.number, by=successor.number)
+        log.info("link replaced", host=self.host, link=old.number, by=successor.number)
         self._replace_pause.reset()
         self.ends["replaced"] += 1
         self._let_go(old)
@@ -108,7 +113,7 @@ class Line:
         """The successor is no good: another one is tried, after a pause."""
         successor = self.connections[1]
         delay_s = self._replace_pause.next()
-        log.warning("successor given up", host=self._host, link=successor.number, why=why, **facts)
+        log.warning("successor given up", host=self.host, link=successor.number, why=why, **facts)
         self._let_go(successor)
         self._replace_not_before_ms = self._clock() + delay_s * 1000
 
@@ -121,7 +126,7 @@ class Line:
     @property
     def _free_ms(self) -> float:
         replacing = bool(self.connections)
-        free_ms = self._attempts.free_ms(self._host, self._clock(), replacing=replacing)
+        free_ms = self._attempts.free_ms(self.host, self._clock(), replacing=replacing)
         pause_ms = self._replace_not_before_ms if replacing else self._not_before_ms
         return max(free_ms, pause_ms)
 
@@ -142,9 +147,9 @@ class Line:
         now_ms = self._clock()
         pause_s = self._pause.next()
         if retry_after_s is not None:
-            self._attempts.bar(self._host, retry_after_s, now_ms)
+            self._attempts.bar(self.host, retry_after_s, now_ms)
         self._not_before_ms = self._replace_not_before_ms = now_ms + pause_s * 1000
-        log.warning("link failed", host=self._host, error=error, retry_s=round(retry_after_s or pause_s, 1))
+        log.warning("link failed", host=self.host, error=error, retry_s=round(retry_after_s or pause_s, 1))
 
     def _add(self, connection: Connection) -> None:
         lives = self._timing.least_life_s, self._timing.most_life_s
@@ -154,7 +159,7 @@ class Line:
         self.connections.append(connection)
         self._came_up(connection)
         self._spawn(self._see_out(connection))
-        log.info("link connected", host=self._host, link=connection.number, symbols=len(self.symbols))
+        log.info("link connected", host=self.host, link=connection.number, symbols=len(self.symbols))
 
     # Ends
 
@@ -164,7 +169,7 @@ class Line:
         self._filled.set()
         if connection in self.connections:
             self.ends[str(code)] += 1
-            log.warning("link ended", host=self._host, link=connection.number, code=code)
+            log.warning("link ended", host=self.host, link=connection.number, code=code)
             self._let_go(connection)
             self._after_an_end(connection)
 

@@ -6,12 +6,14 @@ proven itself.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
 from collectors.attempts import Attempts
 from collectors.binance import stream_name
 from collectors.clock import Clock
+from collectors.figures import LinkFigures
 from collectors.line import Line
 from collectors.links import Connection
 from collectors.rotation import is_proven, shards
@@ -61,10 +63,25 @@ class Lines:
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await asyncio.gather(*(line.close() for line in self._lines))
+        for line in self._lines:
+            line.abandon()
 
     def watched(self) -> Iterable[tuple[Watched, Iterable[str]]]:
         """What is up, each with the symbols that it is to bring."""
         return [(connection, line.symbols) for line in self._lines for connection in line.connections]
+
+    def figures(self) -> tuple[LinkFigures, ...]:
+        """The connections that are up."""
+        now_ms = self._clock()
+        connections = [connection for line in self._lines for connection in list(line.connections)]
+        return tuple(connection.figures(now_ms) for connection in connections)
+
+    def ends(self) -> dict[tuple[str, str], int]:
+        """How often connections ended or failed to open, by host and close code."""
+        total = Counter[tuple[str, str]]()
+        for line in self._lines:
+            total.update({(line.host, code): count for code, count in list(line.ends.items())})
+        return dict(total)
 
     def rotate(self, watch: Watch, runs: Callable[[str], Sequence[Run]]) -> None:
         """Have successors where connections are about to end, and let those that have proven themselves
@@ -78,6 +95,8 @@ class Lines:
                     line.replace("the exchange announced its end")
                 elif now_ms >= line.current.ends_ms:
                     line.replace("its time has come", age_h=round(line.current.age_s(now_ms) / 3600, 1))
+            elif line.successor.age_s(now_ms) < self._timing.overlap_s:
+                continue
             elif _may_take_over(line.current, line.successor, watch, runs):
                 line.hand_over()
 

@@ -20,6 +20,7 @@ from websockets.frames import Frame, Opcode
 from collectors.binance import stream_name
 from collectors.clock import Clock
 from collectors.continuity import Voucher
+from collectors.figures import LinkFigures
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 # Eight seconds of 20,000 messages a second.
@@ -44,9 +45,7 @@ class Ring:
     `filled` is set whenever there is something to take; rings may share it.
     """
 
-    def __init__(
-        self, filled: asyncio.Event, *, most_texts: int = MOST_TEXTS, most_bytes: int = MOST_BYTES
-    ) -> None:
+    def __init__(self, filled: asyncio.Event, most_texts: int, most_bytes: int) -> None:
         self._texts: deque[tuple[bytes, int]] = deque()
         self._filled = filled
         self._most_texts = most_texts
@@ -108,7 +107,7 @@ class _Receiver(ClientConnection):
         if self._pieces:
             super().data_received(self._pieces.popleft())
             self.loop.call_soon(self._take_piece)
-        elif not self.over.is_set():
+        else:
             self.transport.resume_reading()
 
     def _take_pieces(self) -> None:
@@ -165,7 +164,9 @@ class Connection:
     _socket: _Receiver
     number: int = field(default_factory=lambda: next(_numbers))
     delivered: dict[str, Delivered] = field(default_factory=dict)
+    # From the newest event, and from the newest trade, to their receipt; all links say the same of a trade.
     lag_ms: int | None = None
+    trade_lag_ms: int | None = None
     shuts_down: bool = False
 
     @property
@@ -179,6 +180,18 @@ class Connection:
 
     def age_s(self, now_ms: int) -> float:
         return (now_ms - self.opened_ms) / 1000
+
+    def figures(self, now_ms: int) -> LinkFigures:
+        return LinkFigures(
+            host=self.host,
+            number=self.number,
+            symbols=len(self.symbols),
+            age_s=self.age_s(now_ms),
+            lag_ms=self.lag_ms,
+            received=self.received,
+            waiting=len(self.ring),
+            waiting_bytes=self.ring.bytes,
+        )
 
     async def ended(self) -> int:
         """Wait for its end; the close code, 1006 where there was none."""
@@ -200,7 +213,7 @@ async def open_connection(
     Raises what the handshake fails with: `InvalidHandshake`, `OSError`, `TimeoutError`.
     """
     proxy: Literal[True] | None = None if urlsplit(url).hostname in LOOPBACK else True
-    ring = Ring(filled)
+    ring = Ring(filled, MOST_TEXTS, MOST_BYTES)
     socket = await connect(
         url + stream_path(symbols),
         create_connection=partial(_Receiver, ring=ring, clock=clock),  # type: ignore[arg-type]  # a factory

@@ -15,6 +15,7 @@ import structlog
 from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.clock_check import ClockCheck, Offset
+from collectors.figures import Figures
 from collectors.filling import Filling, FillingState
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
@@ -28,7 +29,7 @@ from storage.ledger import MOST_UNWRITTEN, TradeLedger
 
 log = structlog.get_logger()
 
-SUMMARY_FLUSHES = 60
+SUMMARY_S = 60
 # REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
 REST_LAG_MS = 35_000
 # How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
@@ -86,6 +87,7 @@ class Recorder:
         )
         self._refused_before: int | None = None
         self._awaiting_disk = 0
+        self._flush_took_s = 0.0
 
     # What readers ask
 
@@ -123,6 +125,20 @@ class Recorder:
         """How it stands with a symbol's gaps."""
         return self._filling.state(symbol)
 
+    def figures(self) -> Figures:
+        """How recording stands, in figures; from any thread."""
+        counts = self._stream.counts
+        return Figures(
+            symbols=self._stream.figures(),
+            links=self._lines.figures(),
+            ends=self._lines.ends(),
+            attempts=self._lines.attempts.in_window(self._clock()),
+            malformed=counts.malformed,
+            dropped=counts.dropped,
+            refused=counts.refused,
+            flush_s=self._flush_took_s,
+        )
+
     # Start and end
 
     async def prepare(self) -> None:
@@ -146,9 +162,11 @@ class Recorder:
             "filling": self._filling.run,
             "clock": self._clock_check.run,
         } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
-        pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)))
-        lines = [asyncio.create_task(lasting("line", line.run)) for line in self._lines]
-        tasks = [asyncio.create_task(lasting(name, part)) for name, part in work.items()]
+        pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
+        lines = [
+            asyncio.create_task(lasting("line", line.run), name=f"line {line.host}") for line in self._lines
+        ]
+        tasks = [asyncio.create_task(lasting(name, part), name=name) for name, part in work.items()]
         try:
             await stop.wait()
         finally:
@@ -203,17 +221,21 @@ class Recorder:
     # The disk
 
     async def _flush_forever(self) -> None:
-        flushes = 0
+        summed_ms = self._clock()
         while True:
             await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
             await self._flush()
-            flushes += 1
-            if flushes % SUMMARY_FLUSHES == 0:
-                self._stream.summarise()
+            self._stream.tell_healed()
+            over_s = (self._clock() - summed_ms) / 1000
+            if over_s >= SUMMARY_S:
+                summed_ms = self._clock()
+                await self._stream.summarise(over_s)
 
     async def _flush(self) -> None:
         """Failures in a row are one failure: its beginning and its end are logged."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             await asyncio.to_thread(self._ledger.flush)
         except LedgerError as error:
@@ -229,6 +251,7 @@ class Recorder:
                 refused = self._ledger.condition.refused - self._refused_before
                 log.info("disk writes again", awaited_disk=self._awaiting_disk, refused=refused)
             self._refused_before = None
+        self._flush_took_s = loop.time() - began_s
 
     # REST
 

@@ -20,9 +20,8 @@ class Span(Protocol):
 
 def planned_end(earliest_ms: int, latest_ms: int, others: Collection[int]) -> int:
     """The moment in between that is farthest from the other connections' ends; of equals the later one."""
-    inside = sorted({earliest_ms, latest_ms, *(end for end in others if earliest_ms < end < latest_ms)})
-    between = ((before + after) // 2 for before, after in pairwise(inside))
-    candidates = [earliest_ms, latest_ms, *between]
+    between = [(sooner + later) // 2 for sooner, later in pairwise(sorted(others))]
+    candidates = [earliest_ms, latest_ms, *(at for at in between if earliest_ms < at < latest_ms)]
     return max(candidates, key=lambda at: (min((abs(at - end) for end in others), default=0), at))
 
 

@@ -5,11 +5,10 @@ two `settle` calls have passed, then what came after it is released and the hole
 No I/O and no clock: the caller's `settle` is the clock.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
+from storage.conflicts import Conflict
 from storage.trades import IntArray, TradeColumns
 
 # A link that lags another by less than this many trades of a symbol has its duplicates compared.
@@ -25,14 +24,6 @@ MOST_HELD = 50_000
 MOST_CONFLICTS = 100
 
 _COMPARED = ("time_ms", "price_int", "quantity_int", "first_id", "last_id", "buyer_is_maker")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Conflict:
-    """Two contents under one id, a row each: the one that came first and goes on, and the other."""
-
-    kept: TradeColumns
-    other: TradeColumns
 
 
 class Sequencer:

@@ -7,17 +7,20 @@ a symbol that may have missed something counts as up to date again only once an 
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
 
 import structlog
 
 from collectors.binance import Batch, Parsed
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
+from collectors.figures import SymbolFigures
+from collectors.healing import OpenGaps
 from collectors.links import Connection, Delivered
 from collectors.sequencer import Sequencer
 from collectors.watch import Watch
+from storage.conflicts import Conflict
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 
@@ -46,6 +49,7 @@ class _Recording:
     trades: int = 0
     trades_before: int = 0
     gaps_opened: int = 0
+    open_gaps: OpenGaps = field(default_factory=OpenGaps)
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
 
@@ -155,11 +159,12 @@ class Stream:
         while not (stop.is_set() and not self._left):
             await self._filled.wait()
             self._filled.clear()
+            taken = 0
             for connection in list(self._connections):
-                await self._take(connection)
+                taken = max(taken, await self._take(connection))
                 await asyncio.sleep(0)
-            self._behind = any(len(connection.ring) for connection in self._connections)
-            if self._behind:
+            self._behind = taken == MOST_TAKEN
+            if self._left:
                 self._filled.set()
             if not stop.is_set():
                 await asyncio.sleep(0 if self._behind else GATHER_S)
@@ -172,13 +177,13 @@ class Stream:
         """Have `pump` look whether it is to stop, or whether a connection is over."""
         self._filled.set()
 
-    async def _take(self, connection: Connection) -> None:
-        """Parse and append what a connection brought, or some of it."""
+    async def _take(self, connection: Connection) -> int:
+        """Parse and append what a connection brought, or some of it; how many texts that was."""
         texts, received_ms = connection.ring.take(MOST_TAKEN)
         if received_ms is None:
             if not connection.is_up:
                 self._remove(connection)
-            return
+            return 0
         turn = _Turn()
         parsed = await _parse(texts, turn)
         lost = self._note_oddities(connection, parsed)
@@ -189,6 +194,7 @@ class Stream:
         except Exception:
             self._tear(connection)
             raise
+        return len(texts)
 
     async def _take_in(
         self,
@@ -207,17 +213,17 @@ class Stream:
             self._note(connection, symbol, rows, received_ms)
             if self._append(symbol, recording.sequencer.accept(rows)) and voucher is not None:
                 recording.known.join(voucher)
+            self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
         if parsed.newest_event_ms is not None:
-            lag_ms = connection.lag_ms = received_ms - parsed.newest_event_ms
-            self._watch.note_lag(lag_ms, received_ms)
+            connection.lag_ms = received_ms - parsed.newest_event_ms
             newest_ms = _newest_trade_ms(parsed)
             if voucher is connection.voucher and newest_ms is not None:
                 voucher.extend(min(newest_ms, parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
         connection.shuts_down |= parsed.shutdown
 
     def _note(self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int) -> None:
-        """Who brought what."""
+        """Who brought what, and how late."""
         newest = int(rows.id.argmax())
         newest_id = int(rows.id[newest])
         delivered = connection.delivered.get(symbol)
@@ -225,7 +231,10 @@ class Stream:
             connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
         else:
             delivered.newest_id = max(delivered.newest_id, newest_id)
-        self._watch.note(symbol, newest_id, int(rows.time_ms[newest]), received_ms)
+        traded_ms = int(rows.time_ms[newest])
+        connection.trade_lag_ms = received_ms - traded_ms
+        self._watch.note_lag(connection.trade_lag_ms, received_ms)
+        self._watch.note(symbol, newest_id, traded_ms, received_ms)
 
     def _note_oddities(self, connection: Connection, parsed: Parsed) -> bool:
         """Count and tell what could not be read; whether a trade may be lost by it."""
@@ -258,6 +267,13 @@ class Stream:
                 if recording.sequencer.waiting:
                     self._append(symbol, recording.sequencer.settle())
 
+    def tell_healed(self) -> None:
+        """Log the gaps that are closed by now."""
+        for symbol, recording in self._recordings.items():
+            if recording.open_gaps:
+                for healed in recording.open_gaps.healed(self._ledger.runs(symbol), self._clock()):
+                    log.info("gap closed", symbol=symbol, **asdict(healed))
+
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""
         for symbol, recording in self._recordings.items():
@@ -280,12 +296,21 @@ class Stream:
             self._note_refused(symbol, rows, added.refused)
             return False
         recording.gaps_opened += len(added.opened)
+        if recording.open_gaps:
+            recording.open_gaps.brought(rows.id)
         for gap in added.opened:
+            recording.open_gaps.opened(gap, self._clock())
             # The first rows after a start lie beyond what was missed: that is no news.
             tell = log.warning if recording.was_synced else log.info
             tell("gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing)
         recording.was_synced = True
         return True
+
+    def _keep_conflicts(self, symbol: str, conflicts: Sequence[Conflict]) -> None:
+        for conflict in conflicts:
+            kept = self._ledger.keep_conflict(symbol, conflict)
+            if self._may_tell("conflicts"):
+                log.warning("conflict", symbol=symbol, id=conflict.id, first_stays=True, other_kept=kept)
 
     def _note_refused(self, symbol: str, rows: TradeColumns, refused: int) -> None:
         """Too much awaits the disk: these ids are missing until it writes again and REST brings them."""
@@ -303,21 +328,45 @@ class Stream:
         for connection in self._recordings[symbol].connections:
             self._tear(connection)
 
-    def summarise(self) -> None:
-        """One line a symbol of what came since the last call."""
-        for symbol, recording in self._recordings.items():
-            lags = [
-                connection.lag_ms for connection in recording.connections if connection.lag_ms is not None
-            ]
+    # In figures
+
+    def figures(self) -> tuple[SymbolFigures, ...]:
+        return tuple(self._figures(symbol, each) for symbol, each in list(self._recordings.items()))
+
+    def _figures(self, symbol: str, recording: _Recording) -> SymbolFigures:
+        lags = [
+            connection.lag_ms for connection in list(recording.connections) if connection.lag_ms is not None
+        ]
+        return SymbolFigures(
+            symbol=symbol,
+            trades=recording.trades,
+            duplicates=recording.sequencer.duplicates,
+            conflicts=recording.sequencer.conflicts,
+            gaps_opened=recording.gaps_opened,
+            head=recording.sequencer.head,
+            lag_ms=min(lags, default=None),
+            is_synced=bool(recording.known.joined),
+        )
+
+    async def summarise(self, over_s: float) -> None:
+        """One line a symbol of what came since the last call, which was `over_s` ago."""
+        turn = _Turn()
+        for symbol, recording in list(self._recordings.items()):
+            now = self._figures(symbol, recording)
+            trades, recording.trades_before = now.trades - recording.trades_before, now.trades
             log.info(
                 "recorded",
                 symbol=symbol,
-                trades=recording.trades - recording.trades_before,
-                head=recording.sequencer.head,
-                lag_ms=min(lags, default=None),
+                trades=trades,
+                per_s=round(trades / over_s, 1),
+                lag_ms=now.lag_ms,
+                head=now.head,
                 missing=self._ledger.missing(symbol),
             )
-            recording.trades_before = recording.trades
+            await turn.give_way()
+        untold = {kind: count for kind, count in self._told.items() if count > MOST_TOLD}
+        if untold:
+            log.warning("more of the same", **untold)
         self._told.clear()
 
 

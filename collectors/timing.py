@@ -28,6 +28,8 @@ class Timing:
     # A planned end lies between these ages; the exchange ends connections at 24 h.
     least_life_s: float = 14 * HOUR_S
     most_life_s: float = 22 * HOUR_S
+    # So long both run at least: a symbol that trades meanwhile has to come on the successor.
+    overlap_s: float = 60.0
     # A connection that ended sooner is followed by a longer pause, whatever it brought.
     lasting_s: float = 10.0
     # Between one attempt to replace a connection and the next.

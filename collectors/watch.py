@@ -35,7 +35,7 @@ class Watched(Protocol):
     @property
     def opened_ms(self) -> int: ...
     @property
-    def lag_ms(self) -> int | None: ...
+    def trade_lag_ms(self) -> int | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Watch:
         self._newest.pop(symbol, None)
 
     def note_lag(self, lag_ms: int, now_ms: int) -> None:
-        """An event took so long from the exchange's clock to ours."""
+        """A trade took so long from the exchange's clock to ours."""
         self._least_lag.note(lag_ms, now_ms)
 
     def note(self, symbol: str, newest_id: int, trade_ms: int, now_ms: int) -> None:
@@ -148,8 +148,8 @@ class Watch:
         now_ms: int,
     ) -> Mute | None:
         least_ms = self._least_lag.ms
-        if connection.lag_ms is not None and least_ms is not None:
-            behind_ms = connection.lag_ms - least_ms
+        if connection.trade_lag_ms is not None and least_ms is not None:
+            behind_ms = connection.trade_lag_ms - least_ms
             if behind_ms > self._timing.behind_s * 1000:
                 return Mute(connection.number, "behind", since_ms=now_ms - behind_ms)
         verdict = None

@@ -24,6 +24,7 @@ from collectors.rest import BinanceRest
 from server.health import READY_PATH, ReadyEndpoint
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
+from server.recorder_metrics import RecorderMetrics
 from server.rest_metrics import RestMetrics
 from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
@@ -77,7 +78,7 @@ def create_app(settings: Settings) -> Starlette:
     add_tools(
         mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     )
-    metrics = [LedgerMetrics(ledger), RestMetrics(recorder)]
+    metrics = [LedgerMetrics(ledger), RestMetrics(recorder), RecorderMetrics(recorder.figures)]
     answered = security(settings.allowed_hosts, settings.allowed_origins)
     transports = Transports(mcp, answered)
 

@@ -1,4 +1,4 @@
-"""GET /metrics: how the ledger stands, in the text format of Prometheus.
+"""GET /metrics: how the ledger and what else is registered stand, in the text format of Prometheus.
 
 Invariant: a scrape reads what is in memory and the directory's sizes; it decodes nothing and waits for no
 write. Every metric has a help text, and a name that begins with `tapedeck_`.

@@ -56,6 +56,11 @@ def candles(symbol: str, hour_ms: int, part: int = 0) -> bytes:
     return f"candles:{_hour(symbol, hour_ms, part)}".encode()
 
 
+def conflict(symbol: str, hour_ms: int, agg_trade_id: int) -> bytes:
+    """Key of another content under the id of a trade that was made in that hour."""
+    return f"conflict:{symbol}:{hour_ms:013d}:{agg_trade_id}".encode()
+
+
 def _hour(symbol: str, hour_ms: int, part: int) -> str:
     return f"{symbol}:{hour_ms:013d}" + (f":{part}" if part else "")
 
@@ -87,6 +92,7 @@ _FORMS = (
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
 _ABSENCE = re.compile(rf"gaps:{_SYMBOL}:(\d{{19}})".encode())
+_CONFLICT = re.compile(rf"conflict:{_SYMBOL}:(\d{{13}}):(0|[1-9]\d{{0,18}})".encode())
 _SECOND = re.compile(rf"trades:{_SYMBOL}:(\d{{10}})000".encode())
 
 
@@ -103,6 +109,11 @@ def parsed(key: bytes) -> Name | None:
     absent = _ABSENCE.fullmatch(key)
     if absent:
         return Name("gaps", absent[1].decode(), first_id=int(absent[2]))
+    contradicted = _CONFLICT.fullmatch(key)
+    if contradicted:
+        hour_ms = int(contradicted[2])
+        known = Name("conflict", contradicted[1].decode(), hour_ms, first_id=int(contradicted[3]))
+        return None if hour_ms % HOUR_MS else known
     for form, grid in _FORMS:
         found = form.fullmatch(key)
         if found:

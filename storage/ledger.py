@@ -18,6 +18,7 @@ from typing import Self
 from storage import keys
 from storage.absences import Absence
 from storage.codec import encode_second_batch
+from storage.conflicts import MOST_KEPT, Conflict, pack_conflict, unpack_conflict
 from storage.database import Database, Snapshot
 from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
 from storage.held_ids import Run, gaps_beyond
@@ -73,6 +74,7 @@ class TradeLedger:
         self._instruments = recovered.instruments
         self._source = recovered.source
         self._damage = recovered.damage
+        self._conflicts = recovered.conflicts
         self._notes: dict[bytes, bytes] = {}
         self._unwritten = 0
         self._refused = 0
@@ -175,6 +177,30 @@ class TradeLedger:
         """What was found damaged since the last call, and what became of it; an operator wants to know."""
         found, self._damage = self._damage, []
         return found
+
+    # Contents that contradict what is held
+
+    def keep_conflict(self, symbol: str, conflict: Conflict) -> bool:
+        """Keep another content under an id beside the one that is held; whether there was room for it.
+
+        The first one of an id is kept, and `MOST_KEPT` of a symbol. Durable with the next flush.
+        """
+        key = keys.conflict(symbol, keys.hour_of(conflict.time_ms), conflict.id)
+        with self._lock:
+            kept = self._conflicts.setdefault(symbol, set())
+            if len(kept) >= MOST_KEPT or key in kept:
+                return key in kept
+            kept.add(key)
+            self._notes[key] = pack_conflict(conflict)
+        return True
+
+    def conflicts(self, symbol: str) -> list[Conflict]:
+        """The contents kept beside those that are held, by hour."""
+        with self._lock:
+            kept = sorted(self._conflicts.get(symbol, ()))
+            pending = {key: self._notes[key] for key in kept if key in self._notes}
+        found = [pending.get(key) or self._database.get(key) for key in kept]
+        return [unpack_conflict(value) for value in found if value is not None]
 
     # Trades in
 
@@ -338,9 +364,12 @@ class TradeLedger:
             self._flush()
             symbols = list(self._tapes)
             went = [what for symbol in symbols if (what := self._expire(symbol, before_ms, gone))]
-            lost = self._lost_before(before_ms)
-            if lost:
-                self._write({}, lost)
+            outdated = self._outdated(before_ms)
+            if outdated:
+                self._write({}, outdated)
+            with self._lock:
+                for kept in self._conflicts.values():
+                    kept.difference_update(outdated)
             return went
 
     def _expire(self, symbol: str, before_ms: int, gone: Callable[[Expired], object]) -> Expired | None:
@@ -362,11 +391,15 @@ class TradeLedger:
             )
         return expiry.what
 
-    def _lost_before(self, before_ms: int) -> list[bytes]:
-        """Damaged records of hours that have expired."""
+    def _outdated(self, before_ms: int) -> list[bytes]:
+        """Damaged records and conflicts of hours that have expired."""
         with self._database.reading(), self._database.snapshot() as snapshot:
-            lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
-        return [key for key in lost if _ends_by(key, before_ms)]
+            found = [
+                key
+                for family in ("conflict", "lost")
+                for key, _ in snapshot.records(f"{family}:".encode(), f"{family};".encode())
+            ]
+        return [key for key in found if _ends_by(key, before_ms)]
 
     def shrink(self, most_bytes: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the oldest hours of all symbols, never the newest one, where the files exceed `most_bytes`

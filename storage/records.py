@@ -32,7 +32,7 @@ def pack_source(source: Source) -> bytes:
 
 
 def unpack_source(value: bytes) -> Source:
-    with _decoding("source", value):
+    with decoding("source", value):
         source = Source(**ormsgpack.unpackb(value))
         if not isinstance(source.venue, str) or not all(isinstance(a, str) for a in list(source.addresses)):
             raise TypeError("venue or addresses are no text")
@@ -65,7 +65,7 @@ def pack_state(state: SymbolState) -> bytes:
 
 
 def unpack_state(value: bytes) -> SymbolState:
-    with _decoding("state", value):
+    with decoding("state", value):
         record = ormsgpack.unpackb(value)
         expired = tuple(Run(*run) for run in record.get("expired", ()))
         numbers = [number for run in expired for number in astuple(run)]
@@ -82,7 +82,7 @@ def pack_absence(absence: Absence) -> bytes:
 
 
 def unpack_absence(value: bytes) -> Absence:
-    with _decoding("absence", value):
+    with decoding("absence", value):
         record = ormsgpack.unpackb(value)
         below, above = Seen(**record.pop("below")), Seen(**record.pop("above"))
         absence = Absence(**record, below=below, above=above)
@@ -106,7 +106,7 @@ def _instrument_record(since_ms: int, known: Instrument) -> Mapping[str, object]
 
 def unpack_instruments(value: bytes) -> InstrumentHistory:
     history = []
-    with _decoding("filters", value):
+    with decoding("filters", value):
         for record in ormsgpack.unpackb(value):
             since_ms = record.pop("since_ms")
             record |= {"tick": Decimal(record["tick"]), "lot": Decimal(record["lot"])}
@@ -121,12 +121,12 @@ def pack_schema(number: int) -> bytes:
 
 
 def unpack_schema(value: bytes) -> int:
-    with _decoding("schema", value):
+    with decoding("schema", value):
         return int(ormsgpack.unpackb(value)["format"])
 
 
 @contextmanager
-def _decoding(what: str, value: bytes) -> Iterator[None]:
+def decoding(what: str, value: bytes) -> Iterator[None]:
     """Whatever bytes that are no such record lead to is a damaged record."""
     try:
         yield

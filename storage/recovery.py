@@ -14,6 +14,7 @@ from storage import keys
 from storage.absences import Absence
 from storage.blocks import decode_block
 from storage.codec import decode_second_batches
+from storage.conflicts import unpack_conflict
 from storage.database import Database, Snapshot
 from storage.errors import LEFT, CorruptRecord, LedgerError, NewerFormat
 from storage.held_ids import Run
@@ -47,6 +48,7 @@ class Recovered:
     tapes: dict[str, Tape] = field(default_factory=dict)
     instruments: dict[str, InstrumentHistory] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
+    conflicts: dict[str, set[bytes]] = field(default_factory=dict)
 
     def tape(self, symbol: str) -> Tape:
         return self.tapes.setdefault(symbol, Tape())
@@ -154,6 +156,11 @@ class _Recovery:
                 if absence.first_id != name.first_id:
                     raise CorruptRecord(f"absence of other ids, from {absence.first_id} on")
                 self._absences.setdefault(name.symbol, []).append(absence)
+
+        for key, name, value in family(snapshot, "conflict"):
+            with self._noting(key, value):
+                unpack_conflict(value)
+                self._found.conflicts.setdefault(name.symbol, set()).add(key)
 
     def _load_sealed_hours(self, snapshot: Snapshot) -> None:
         for key, name, value in family(snapshot, "rollup"):

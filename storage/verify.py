@@ -16,6 +16,7 @@ from pathlib import Path
 from storage import keys
 from storage.absences import Absence, by_state, unheld
 from storage.codec import decode_second_batches
+from storage.conflicts import unpack_conflict
 from storage.database import Database, Snapshot, repair
 from storage.errors import CorruptRecord, NewerFormat
 from storage.findings import Finding, Kind, finding, given_up
@@ -220,6 +221,11 @@ class _Verification:
         for key, name, value in family(self._snapshot, "state"):
             try:
                 self._expired[name.symbol] = HeldIds(unpack_state(value).expired)
+            except CorruptRecord as error:
+                yield given_up("record", key, str(error), {key: value})
+        for key, _, value in family(self._snapshot, "conflict"):
+            try:
+                unpack_conflict(value)
             except CorruptRecord as error:
                 yield given_up("record", key, str(error), {key: value})
         yield from self._lacking()

@@ -17,7 +17,7 @@ def filled(ring: Ring) -> Ring:
 
 
 def test_a_full_ring_gives_up_the_oldest_and_counts_them_once() -> None:
-    ring = filled(Ring(asyncio.Event(), most_texts=3))
+    ring = filled(Ring(asyncio.Event(), 3, 100))
     assert ring.take_dropped() == 2
     assert ring.take_dropped() == 0
     assert ring.take(2) == ([b"c", b"d"], 3)
@@ -27,7 +27,7 @@ def test_a_full_ring_gives_up_the_oldest_and_counts_them_once() -> None:
 
 @given(st.lists(st.integers(0, 40)), st.integers(40, 100))
 def test_a_ring_never_holds_more_bytes_than_it_may(sizes: list[int], most: int) -> None:
-    ring = Ring(asyncio.Event(), most_bytes=most)
+    ring = Ring(asyncio.Event(), 1_000, most)
     for at, size in enumerate(sizes):
         ring.put(b"x" * size, at)
         assert ring.bytes <= most
@@ -39,7 +39,7 @@ def test_a_ring_never_holds_more_bytes_than_it_may(sizes: list[int], most: int) 
 
 def test_a_ring_tells_that_there_is_something_to_take() -> None:
     event = asyncio.Event()
-    filled(Ring(event))
+    filled(Ring(event, 9, 9))
     assert event.is_set()
 
 
