@@ -4,9 +4,9 @@ BIN := .venv/bin
 USERS := .venv/.users
 DEVELOPERS := .venv/.developers
 
-.PHONY: help setup demo serve test test-long check format bench lock clean
+.PHONY: help setup demo serve test test-long check format bench bench-collector soak lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | bench | setup | format | lock | clean"
+	@echo "make demo | serve | test | test-long | check | bench | bench-collector | soak | setup | format | lock | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -46,6 +46,15 @@ format: $(DEVELOPERS)
 
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
+
+bench-collector: $(DEVELOPERS)
+	$(BIN)/python -m bench.collector
+	$(BIN)/python -m bench.cold_start
+
+# make soak MINUTES=10 SEED=1
+MINUTES ?= 10
+soak: $(DEVELOPERS)
+	$(BIN)/python -m tests.soak.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
 lock: | $(BIN)/python

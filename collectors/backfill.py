@@ -1,143 +1,140 @@
-"""History over REST, by id: the warm-up of a first start and whatever the links did not bring.
+"""Which page of history to ask REST for next.
 
-Invariant: what is missing is asked for by id and never by time, the one look-up of a first start aside;
-a row goes into the ledger under its own id, whatever was asked for.
+Invariant: newest first, by id; what is asked for, has been put off or lies too far back is not asked for now.
+No I/O and no clock: values in, values out.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 
-import structlog
+from storage.held_ids import HeldIds, Run
+from storage.trades import Gap, IntArray
 
-from collectors.clock import Clock
-from collectors.rest import BinanceRest
-from storage.ledger import TradeLedger
-from storage.trades import Gap, TradeColumns
+# Of the 1,000 rows of a page one is of the id before those wanted: where it comes, nothing was jumped over.
+PAGE_IDS = 999
+FIRST_DELAY_MS = 1_000
+LONGEST_DELAY_MS = 300_000
 
-log = structlog.get_logger()
 
-FIRST_RETRY_MS = 1_000
-LONGEST_RETRY_MS = 600_000
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The ids first_id..last_id of a symbol, which are missing.
+
+    `time_ms` is about when the last of them was traded; `known_absent` ones the exchange lacked before.
+    """
+
+    symbol: str
+    first_id: int
+    last_id: int
+    time_ms: int
+    known_absent: bool = False
+
+    @property
+    def from_id(self) -> int:
+        """What REST is asked for: from the id before those wanted on."""
+        return max(0, self.first_id - 1)
+
+    @property
+    def run(self) -> Run:
+        return Run(self.first_id, self.last_id, self.time_ms, self.time_ms)
+
+
+def newest_page(
+    symbol: str,
+    gaps: Iterable[Gap],
+    spoken_for: Sequence[Run],
+    kept_from_ms: int = 0,
+    *,
+    page_ids: int = PAGE_IDS,
+) -> Page | None:
+    """The newest page of the open gaps, newest first, that is in none of the runs `spoken_for`.
+
+    What lies in gaps that end before `kept_from_ms` would be deleted again.
+    """
+    for gap in gaps:
+        if gap.state != "open" or gap.before_ms < kept_from_ms:
+            continue
+        free = HeldIds([Run(gap.first_id, gap.last_id, gap.after_ms, gap.before_ms)])
+        for run in spoken_for:
+            if run.first_id <= gap.last_id and run.last_id >= gap.first_id:
+                free.remove(run)
+        if free.runs:
+            last_id = free.runs[-1].last_id
+            first_id = max(free.runs[-1].first_id, last_id - page_ids + 1)
+            time_ms = _time_of(gap, last_id)
+            # About times far back nothing is known exactly: an estimate must not end the search too early.
+            if time_ms >= kept_from_ms or last_id == gap.last_id:
+                return Page(symbol, first_id, last_id, time_ms)
+    return None
+
+
+def _time_of(gap: Gap, identity: int) -> int:
+    """About when an id was traded, as if trades came evenly."""
+    share = (identity - gap.first_id + 1) / (gap.missing + 1)
+    return round(gap.after_ms + share * (gap.before_ms - gap.after_ms))
+
+
+def not_answered(page: Page, ids: IntArray, *, sound: bool) -> list[Run]:
+    """The ids of a page that its answer leaves open without proving anything; `ids` ascend.
+
+    Ids in front of the answer, and all where none is wanted: REST jumped ahead or lags. Behind it, where
+    anything came, REST is asked on at once. Between its ids nothing is proven only where some could not be
+    read (not `sound`).
+    """
+    inside = ids[(ids >= page.first_id) & (ids <= page.last_id)]
+    if len(inside) == 0:
+        proven = sound and len(ids) and ids[0] < page.first_id and ids[-1] > page.last_id
+        return [] if proven else [page.run]
+    open_ids = HeldIds([page.run])
+    for identity in ids.tolist() if not sound else []:
+        open_ids.remove(Run(identity, identity, page.time_ms, page.time_ms))
+    if not sound:
+        return list(open_ids.runs)
+    in_front = Run(page.first_id, int(inside[0]) - 1, page.time_ms, page.time_ms)
+    shown_before = int(ids[0]) < page.first_id
+    return [] if shown_before or in_front.first_id > in_front.last_id else [in_front]
 
 
 @dataclass(slots=True)
-class _Retry:
-    """A question that brought nothing: when to ask again."""
-
-    not_before_ms: int
+class _PutOff:
+    run: Run
+    until_ms: int
     delay_ms: int
 
 
 @dataclass(slots=True)
-class Progress:
-    """Trades fetched over REST between two moments (UTC ms)."""
+class PutOff:
+    """Pages of one symbol that were asked for in vain, and for how long they are left alone."""
 
-    since_ms: int
-    until_ms: int = 0
-    fetched: int = 0
+    _pages: list[_PutOff] = field(default_factory=list)
+
+    def until_later(self, now_ms: int) -> list[Run]:
+        """What is not to be asked for now."""
+        return [each.run for each in self._pages if each.until_ms > now_ms]
 
     @property
-    def per_s(self) -> float:
-        """Trades fetched a second; 0.0 before the first page."""
-        return self.fetched * 1000 / max(self.until_ms - self.since_ms, 1) if self.fetched else 0.0
+    def runs(self) -> list[Run]:
+        """All that was asked for in vain last time."""
+        return [each.run for each in self._pages]
+
+    def keep(self, gaps: Iterable[Gap]) -> None:
+        """Forget what is missing no more."""
+        if self._pages:
+            missing = [Run(gap.first_id, gap.last_id, gap.after_ms, gap.before_ms) for gap in gaps]
+            self._pages = [each for each in self._pages if any(_overlap(each.run, gap) for gap in missing)]
+
+    def answered(self, page: Page, left: Iterable[Run], now_ms: int) -> list[int]:
+        """Note an answer, which left these ids open; for how long each of them is left alone."""
+        again = [each for each in self._pages if _overlap(each.run, page.run)]
+        self._pages = [each for each in self._pages if each not in again]
+        delays = []
+        for run in left:
+            before = max((each.delay_ms for each in again if _overlap(each.run, run)), default=None)
+            delay_ms = FIRST_DELAY_MS if before is None else min(before * 2, LONGEST_DELAY_MS)
+            self._pages.append(_PutOff(run, now_ms + delay_ms, delay_ms))
+            delays.append(delay_ms)
+        return delays
 
 
-class Backfill:
-    """Asks REST for one page at a time, symbols in turn, a symbol's oldest gap first."""
-
-    def __init__(self, ledger: TradeLedger, rest: BinanceRest, clock: Clock, *, warmup_ms: int) -> None:
-        self._ledger = ledger
-        self._rest = rest
-        self._clock = clock
-        self._warmup_ms = warmup_ms
-        self._retries: dict[tuple[str, int], _Retry] = {}
-        self._progress: dict[str, Progress] = {}
-
-    def progress(self, symbol: str) -> Progress:
-        """How far the fetching of a symbol's history has come in this run."""
-        return self._progress.setdefault(symbol, Progress(self._clock()))
-
-    async def step(self, symbol: str) -> bool:
-        """Fetch one page that the symbol lacks; whether one was asked for."""
-        if self._ledger.warmup_from_ms(symbol) is None:
-            await self._begin(symbol)
-            return True
-        gap = self._next_gap(symbol)
-        if gap is None:
-            self._conclude(symbol)
-            return False
-        await self._fill(symbol, gap)
-        return True
-
-    async def catch_up(self, symbol: str) -> bool:
-        """Fetch what is newer than the newest row held; whether REST shows nothing newer."""
-        runs = self._ledger.runs(symbol)
-        if not runs:
-            return True
-        rows = await self._rest.trades_from_id(symbol, runs[-1].last_id + 1)
-        self._add(symbol, rows)
-        return len(rows) == 0
-
-    async def _begin(self, symbol: str) -> None:
-        """First start: the first page of the wanted history; the rest is then a gap before the live rows."""
-        from_ms = self._clock() - self._warmup_ms
-        if self._warmup_ms:
-            rows = await self._rest.trades_from_time(symbol, from_ms)
-            self._add(symbol, rows)
-            log.info("warm-up begins", symbol=symbol, from_ms=from_ms, trades=len(rows))
-        self._ledger.set_warmup(symbol, from_ms)
-
-    def _next_gap(self, symbol: str) -> Gap | None:
-        now_ms = self._clock()
-        for gap in self._ledger.gaps(symbol):
-            retry = self._retries.get((symbol, gap.first_id))
-            if retry is None or retry.not_before_ms <= now_ms:
-                return gap
-        return None
-
-    def wanted(self, symbol: str) -> int:
-        """How many ids are being fetched: those missing that REST has not just failed to serve."""
-        return sum(
-            gap.missing for gap in self._ledger.gaps(symbol) if (symbol, gap.first_id) not in self._retries
-        )
-
-    def _conclude(self, symbol: str) -> None:
-        """With no gap left, the next one's progress counts anew."""
-        if symbol not in self._progress or self._ledger.gaps(symbol):
-            return
-        done = self._progress.pop(symbol)
-        if done.fetched:
-            log.info("history complete", symbol=symbol, trades=done.fetched, per_s=round(done.per_s))
-
-    async def _fill(self, symbol: str, gap: Gap) -> None:
-        rows = await self._rest.trades_from_id(symbol, gap.first_id)
-        self._add(symbol, _wanted(rows, gap))
-        if len(rows) and int(rows.id[0]) == gap.first_id:
-            self._retries.pop((symbol, gap.first_id), None)
-            log.debug("gap page", symbol=symbol, first_id=gap.first_id, rows=len(rows))
-            return
-        self._ask_later(symbol, gap, rows)
-
-    def _add(self, symbol: str, rows: TradeColumns) -> None:
-        progress = self.progress(symbol)
-        progress.fetched += self._ledger.append(symbol, rows).new
-        progress.until_ms = self._clock()
-
-    def _ask_later(self, symbol: str, gap: Gap, rows: TradeColumns) -> None:
-        """REST lags behind the stream, or its history begins later than the gap."""
-        delay_ms = FIRST_RETRY_MS
-        if known := self._retries.get((symbol, gap.first_id)):
-            delay_ms = min(known.delay_ms * 2, LONGEST_RETRY_MS)
-        self._retries[symbol, gap.first_id] = _Retry(self._clock() + delay_ms, delay_ms)
-        log.warning(
-            "gap not served",
-            symbol=symbol,
-            first_id=gap.first_id,
-            missing=gap.missing,
-            served_from=int(rows.id[0]) if len(rows) else None,
-            retry_s=delay_ms / 1000,
-        )
-
-
-def _wanted(rows: TradeColumns, gap: Gap) -> TradeColumns:
-    """The rows that belong into the gap."""
-    return rows.take((rows.id >= gap.first_id) & (rows.id <= gap.last_id))
+def _overlap(one: Run, other: Run) -> bool:
+    return one.first_id <= other.last_id and other.first_id <= one.last_id

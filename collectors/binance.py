@@ -135,24 +135,9 @@ def parse_messages(texts: Sequence[str | bytes]) -> Parsed:
     Never raises, whatever a text holds: one that cannot be read is named in `malformed` and loses only
     itself.
     """
-    batch = _Batch()
-    rows, sources = batch.rows, batch.sources
-    symbols: dict[str, str] = {}  # stream name -> the symbol that may come in it
-    for text in texts:
-        try:
-            if text[:9] in _COMBINED:
-                message = _decode_combined(text)
-                trade, stream = message.data, message.stream
-                if symbols.get(stream) != trade.s:
-                    symbols[stream] = _checked_symbol(trade, stream)
-            else:
-                trade = _decode_bare(text)
-        except _UNREADABLE:
-            batch.add_other(text)
-        else:
-            rows[trade.s].append(trade)
-            sources[trade.s].append(text)
-    return batch.parsed()
+    batch = Batch()
+    batch.add(texts)
+    return batch.parsed({symbol: batch.columns(symbol) for symbol in batch.symbols})
 
 
 _COMBINED = ('{"stream"', b'{"stream"')
@@ -168,26 +153,65 @@ def _checked_symbol(trade: _AggTrade, stream: str) -> str:
     return trade.s
 
 
-class _Batch:
-    """One batch while it is being read."""
+class Batch:
+    """A batch while it is being read, step by step: `add` as often as need be, then `columns` of each of the
+    `symbols`, then `parsed`."""
 
     def __init__(self) -> None:
-        self.rows: defaultdict[str, list[_AggTrade]] = defaultdict(list)
-        self.sources: defaultdict[str, list[str | bytes]] = defaultdict(list)  # the text of each row
+        self._rows: defaultdict[str, list[_AggTrade]] = defaultdict(list)
+        self._sources: defaultdict[str, list[str | bytes]] = defaultdict(list)  # the text of each row
+        self._checked: dict[str, str] = {}  # stream name -> the symbol that may come in it
         self._newest: int | None = None
         self._malformed: list[Malformed] = []
         self._errors: list[ApiError] = []
         self._shutdown = False
         self._ignored = 0
 
-    def add_other(self, text: str | bytes) -> None:
+    @property
+    def symbols(self) -> list[str]:
+        """Those of which there are trades so far."""
+        return list(self._rows)
+
+    def add(self, texts: Sequence[str | bytes]) -> None:
+        """Read these texts too."""
+        rows, sources, checked = self._rows, self._sources, self._checked
+        for text in texts:
+            try:
+                if text[:9] in _COMBINED:
+                    message = _decode_combined(text)
+                    trade, stream = message.data, message.stream
+                    if checked.get(stream) != trade.s:
+                        checked[stream] = _checked_symbol(trade, stream)
+                else:
+                    trade = _decode_bare(text)
+            except _UNREADABLE:
+                self._add_other(text)
+            else:
+                rows[trade.s].append(trade)
+                sources[trade.s].append(text)
+
+    def columns(self, symbol: str) -> TradeColumns:
+        """The trades of a symbol; rows that are at fault become malformed."""
+        rows = self._rows[symbol]
+        columns, faults = _columns(rows)
+        for at, fault in faults:
+            self._reject(str(fault), self._sources[symbol][at])
+        self._note_event_time(max([row.E for row in rows]))
+        return columns
+
+    def parsed(self, trades: dict[str, TradeColumns]) -> Parsed:
+        """All that the batch said; `trades` are the columns of its symbols."""
+        trades = {symbol: columns for symbol, columns in trades.items() if len(columns)}
+        return Parsed(trades, self._newest, self._malformed, self._errors, self._shutdown, self._ignored)
+
+    def _add_other(self, text: str | bytes) -> None:
         """A text that is no well-formed combined or bare aggTrade at first sight."""
         try:
             self._add_message(_decode_any(text), text)
         except _UNDECODABLE as exc:
-            self.reject(f"not JSON: {exc}", text)
+            self._reject(f"not JSON: {exc}", text)
         except WireError as exc:
-            self.reject(str(exc), text)
+            self._reject(str(exc), text)
 
     def _add_message(self, message: Any, text: str | bytes) -> None:
         stream, payload = _unwrapped(message)
@@ -195,8 +219,8 @@ class _Batch:
         self._note_event_time(payload.get("E"))
         if event == "aggTrade":
             trade = _converted(payload, stream)
-            self.rows[trade.s].append(trade)
-            self.sources[trade.s].append(text)
+            self._rows[trade.s].append(trade)
+            self._sources[trade.s].append(text)
         elif event == "serverShutdown":
             self._shutdown = True
         elif (error := _api_error(payload)) is not None:
@@ -215,19 +239,8 @@ class _Batch:
             event_ms = _in_ms(event_time)
             self._newest = event_ms if self._newest is None else max(self._newest, event_ms)
 
-    def reject(self, reason: str, text: str | bytes) -> None:
+    def _reject(self, reason: str, text: str | bytes) -> None:
         self._malformed.append(Malformed(reason, _excerpt(text)))
-
-    def parsed(self) -> Parsed:
-        trades = {}
-        for symbol, rows in self.rows.items():
-            columns, faults = _columns(rows)
-            for at, fault in faults:
-                self.reject(str(fault), self.sources[symbol][at])
-            if len(columns):
-                trades[symbol] = columns
-            self._note_event_time(max([row.E for row in rows]))
-        return Parsed(trades, self._newest, self._malformed, self._errors, self._shutdown, self._ignored)
 
 
 # Payloads without an event type: replies (result), bookTicker (u with b and a), partial depth (lastUpdateId).
@@ -505,12 +518,14 @@ def start_of(day: date) -> int:
 
 
 def agg_trade_events(
-    symbol: str, trades: TradeColumns, event_ms: int, *, microseconds: bool = False
+    symbol: str, trades: TradeColumns, event_ms: int | IntArray, *, microseconds: bool = False
 ) -> list[str]:
-    """One bare aggTrade payload a row, all sent at `event_ms`; times in µs where the link asked for them."""
+    """One bare aggTrade payload a row, sent at `event_ms`, one for all or one each; times in µs where the
+    link asked for them."""
     scale = 1000 if microseconds else 1
-    head = f'{{"e":"aggTrade","E":{event_ms * scale},"s":"{symbol}",'
-    return [f"{head}{row}" for row in _row_texts(trades, scale)]
+    sent = (np.broadcast_to(event_ms, len(trades)) * scale).tolist()
+    rows = zip(sent, _row_texts(trades, scale), strict=True)
+    return [f'{{"e":"aggTrade","E":{time},"s":"{symbol}",{row}' for time, row in rows]
 
 
 def combined(stream: str, payload: str) -> str:
@@ -553,3 +568,16 @@ def decimal_string(n: int, exponent: int) -> str:
     """`n * 10**-exponent` with 8 decimals, as the exchange writes it; `exponent` is at most 8."""
     whole, fraction = divmod(n, 10**exponent)
     return f"{whole}.{fraction * 10 ** (EXPONENT - exponent):08d}"
+
+
+class _ServerTime(Struct):
+    serverTime: _Time  # noqa: N815
+
+
+_decode_server_time = msgspec.json.Decoder(_ServerTime).decode
+
+
+def parse_server_time(body: bytes) -> int:
+    """The exchange's clock by `/api/v3/time`, UTC milliseconds; raises WireError."""
+    time = _decoded(_decode_server_time, body, "a serverTime object").serverTime
+    return time // 1000 if time >= MICROSECONDS_FROM else time

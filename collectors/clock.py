@@ -3,6 +3,7 @@
 Invariant: whatever waits in `collectors/` waits by the clock that it was given.
 """
 
+import asyncio
 from typing import Protocol
 
 
@@ -11,3 +12,13 @@ class Clock(Protocol):
 
     def __call__(self) -> int: ...
     async def sleep(self, seconds: float) -> None: ...
+
+
+async def sleep_unless(event: asyncio.Event, clock: Clock, seconds: float) -> None:
+    """Sleep until the event is set, and so many of the clock's seconds at most."""
+    tasks = [asyncio.ensure_future(clock.sleep(seconds)), asyncio.ensure_future(event.wait())]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

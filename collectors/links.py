@@ -1,45 +1,67 @@
-"""One websocket link: connect, read into a bounded ring, and connect again whatever ended it.
+"""One websocket connection: opened once, received into a bounded ring of its own until it ends.
 
-Invariant: the reader does nothing but receive; any end of the socket is a disconnect, 1000 and 1001
-included; what does not fit into the ring is counted, and the hole it leaves is found by its ids.
+Invariant: what the socket brings goes into the ring as it comes in, and waits for nobody; any end of the
+socket is a disconnect, 1000 and 1001 included. What does not fit into the ring is counted, and the hole it
+leaves is found by its ids.
 """
 
 import asyncio
-import math
-import random
+import itertools
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
-from urllib.parse import urlsplit
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal, cast
+from urllib.parse import quote, urlsplit
 
-import structlog
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+from websockets.frames import Frame, Opcode
 
-log = structlog.get_logger()
+from collectors.binance import stream_name
+from collectors.clock import Clock
+from collectors.continuity import Voucher
+from collectors.figures import LinkFigures
 
-FIRST_DELAY_S = 0.2
-LONGEST_DELAY_S = 15.0
-# A link that is up but silent for longer does not prove that nothing was missed.
-SILENT_S = 5.0
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+# Eight seconds of 20,000 messages a second.
+MOST_TEXTS = 160_000
+MOST_BYTES = 32 * 2**20
+# A text beyond this ends the connection; the exchange's are some 200 bytes, or a few KiB by mistake.
+MOST_IN_TEXT = 8 * 2**20
+# Some 300 messages, 2 ms of the event loop.
+PIECE = 64 * 2**10
+OPEN_S = 5.0
+CLOSE_S = 1.0
+PING_S = 20.0
+
+_TEXT, _BINARY, _CONT, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.CLOSE
+_DATA = frozenset({_TEXT, _BINARY, _CONT})
+_numbers = itertools.count(1)
 
 
 class Ring:
-    """Texts on their way from the links to the parser; the oldest are given up when it is full."""
+    """Texts on their way from a socket to the parser; the oldest are given up when it is full.
 
-    def __init__(self, size: int = 200_000) -> None:
-        self._texts: deque[str | bytes] = deque()
-        self._size = size
-        self._filled = asyncio.Event()
+    `filled` is set whenever there is something to take; rings may share it.
+    """
+
+    def __init__(self, filled: asyncio.Event, most_texts: int, most_bytes: int) -> None:
+        self._texts: deque[tuple[bytes, int]] = deque()
+        self._filled = filled
+        self._most_texts = most_texts
+        self._most_bytes = most_bytes
         self._dropped = 0
+        self.bytes = 0
 
-    def put(self, text: str | bytes) -> None:
-        if len(self._texts) == self._size:
-            self._texts.popleft()
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def put(self, text: bytes, received_ms: int) -> None:
+        self._texts.append((text, received_ms))
+        self.bytes += len(text)
+        while self.bytes > self._most_bytes or len(self._texts) > self._most_texts:
+            self.bytes -= len(self._texts.popleft()[0])
             self._dropped += 1
-        self._texts.append(text)
         self._filled.set()
 
     def take_dropped(self) -> int:
@@ -47,120 +69,169 @@ class Ring:
         dropped, self._dropped = self._dropped, 0
         return dropped
 
-    async def wait(self) -> None:
-        """Until there is something to take."""
-        await self._filled.wait()
+    def take(self, limit: int) -> tuple[list[bytes], int | None]:
+        """Up to `limit` texts, oldest first, and when the last of them was received."""
+        texts = self._texts
+        taken = [texts.popleft() for _ in range(min(limit, len(texts)))]
+        self.bytes -= sum(len(text) for text, _ in taken)
+        return [text for text, _ in taken], taken[-1][1] if taken else None
 
-    def take(self, limit: int) -> list[str | bytes]:
-        """Up to `limit` texts, oldest first."""
-        taken = [self._texts.popleft() for _ in range(min(limit, len(self._texts)))]
-        if not self._texts:
-            self._filled.clear()
-        return taken
+
+class _Receiver(ClientConnection):
+    """Puts messages into the ring as their bytes come in: no task, no queue and no decoding in between.
+
+    A slow parser therefore delays neither pongs nor the socket; the ring is the bound.
+    """
+
+    def __init__(self, *args: Any, ring: Ring, clock: Clock, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.over = asyncio.Event()
+        self.received = 0
+        self._ring = ring
+        self._clock = clock
+        self._received_ms = 0
+        self._parts: list[bytes] = []
+        self._pieces: deque[bytes] = deque()
+
+    def data_received(self, data: bytes) -> None:
+        """What comes in at once is taken in pieces between which others have their turn."""
+        self._received_ms = self._clock()
+        if len(data) <= PIECE and not self._pieces:
+            super().data_received(data)
+            return
+        self._pieces.extend(data[at : at + PIECE] for at in range(0, len(data), PIECE))
+        self.transport.pause_reading()
+        self._take_piece()
+
+    def _take_piece(self) -> None:
+        if self._pieces:
+            super().data_received(self._pieces.popleft())
+            self.loop.call_soon(self._take_piece)
+        else:
+            self.transport.resume_reading()
+
+    def _take_pieces(self) -> None:
+        while self._pieces:
+            super().data_received(self._pieces.popleft())
+
+    def eof_received(self) -> None:
+        self._take_pieces()
+        super().eof_received()
+
+    def process_event(self, event: Any) -> None:
+        if isinstance(event, Frame):
+            if event.opcode in _DATA:
+                self._take(event)
+                return
+            if event.opcode is _CLOSE:
+                self.over.set()
+        super().process_event(event)
+
+    def _take(self, frame: Frame) -> None:
+        text = frame.data
+        if not (frame.fin and frame.opcode is not _CONT):
+            self._parts.append(bytes(text))
+            if not frame.fin:
+                return
+            text, self._parts = b"".join(self._parts), []
+        self.received += 1
+        self._ring.put(cast(bytes, text), self._received_ms)  # or a bytearray, which nobody changes
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._take_pieces()
+        super().connection_lost(exc)
+        self.over.set()
 
 
 @dataclass(slots=True)
-class LinkState:
-    """What is known of a link from outside."""
+class Delivered:
+    """The ids that a connection brought of a symbol: the first one ever, and the newest."""
 
-    url: str
-    connected: bool = False
-    connects: int = 0
-    received: int = 0
-    connected_at_s: float = math.inf
-    received_at_s: float = -math.inf
+    first_id: int
+    newest_id: int
 
 
-class StreamLink:
-    """One combined-stream link to `base_url` for all `streams`; `connected` is called when it comes up."""
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A connection that is up, or was; what the stream found in it is noted here."""
 
-    def __init__(
-        self, base_url: str, streams: Sequence[str], ring: Ring, connected: Callable[["StreamLink"], None]
-    ) -> None:
-        self._base_url = base_url.rstrip("/")
-        self._url = f"{self._base_url}/stream?streams={'/'.join(streams)}"
-        self._ring = ring
-        self._connected = connected
-        self.state = LinkState(self._base_url)
+    host: str
+    symbols: Sequence[str]
+    ring: Ring
+    voucher: Voucher
+    opened_ms: int
+    ends_ms: int
+    _socket: _Receiver
+    number: int = field(default_factory=lambda: next(_numbers))
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+    # From the newest event, and from the newest trade, to their receipt; all links say the same of a trade.
+    lag_ms: int | None = None
+    trade_lag_ms: int | None = None
+    shuts_down: bool = False
 
-    def covers_from(self, moment_s: float) -> bool:
-        """Whether the link has been up since before that moment (event loop's time) and goes on bringing."""
-        silent_s = asyncio.get_running_loop().time() - self.state.received_at_s
-        return self.state.connected and self.state.connected_at_s <= moment_s and silent_s < SILENT_S
+    @property
+    def is_up(self) -> bool:
+        return not self._socket.over.is_set()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Hold the link open until `stop`; texts received until then are all in the ring on return."""
-        delay = Backoff()
-        while not stop.is_set():
-            retry_after_s: float | None = None
-            received_before = self.state.received
-            try:
-                await self._hold_one(stop)
-                if not stop.is_set():
-                    log.warning("link ended", url=self._base_url, code=1000)
-            except InvalidStatus as refusal:
-                retry_after_s = _retry_after(refusal)
-                log.warning("link refused", url=self._base_url, status=refusal.response.status_code)
-            except ConnectionClosed as end:
-                log.warning("link ended", url=self._base_url, code=end.rcvd.code if end.rcvd else 1006)
-            except (OSError, TimeoutError, InvalidHandshake) as error:
-                log.warning("link failed", url=self._base_url, error=str(error) or type(error).__name__)
-            if self.state.received > received_before:
-                delay.reset()
-            await _wait(stop, retry_after_s if retry_after_s is not None else delay.next())
+    @property
+    def received(self) -> int:
+        """How many messages it brought."""
+        return self._socket.received
 
-    async def _hold_one(self, stop: asyncio.Event) -> None:
-        """One connection from its handshake to its end, or until `stop`."""
-        proxy: Literal[True] | None = None if urlsplit(self._base_url).hostname in LOOPBACK else True
-        async with connect(
-            self._url, proxy=proxy, compression=None, max_queue=None, open_timeout=10, close_timeout=1
-        ) as socket:
-            loop = asyncio.get_running_loop()
-            self.state.connected = True
-            self.state.connected_at_s = loop.time()
-            self.state.connects += 1
-            log.info("link connected", url=self._base_url, connects=self.state.connects)
-            self._connected(self)
-            closer = asyncio.create_task(_close_on(stop, socket))
-            try:
-                async for text in socket:
-                    self._ring.put(text)
-                    self.state.received += 1
-                    self.state.received_at_s = loop.time()
-            finally:
-                closer.cancel()
-                self.state.connected = False
+    def age_s(self, now_ms: int) -> float:
+        return (now_ms - self.opened_ms) / 1000
+
+    def figures(self, now_ms: int) -> LinkFigures:
+        return LinkFigures(
+            host=self.host,
+            number=self.number,
+            symbols=len(self.symbols),
+            age_s=self.age_s(now_ms),
+            lag_ms=self.lag_ms,
+            received=self.received,
+            waiting=len(self.ring),
+            waiting_bytes=self.ring.bytes,
+        )
+
+    async def ended(self) -> int:
+        """Wait for its end; the close code, 1006 where there was none."""
+        await self._socket.over.wait()
+        closed = self._socket.protocol.close_rcvd or self._socket.protocol.close_sent
+        return int(closed.code) if closed else 1006
+
+    async def close(self) -> None:
+        """Close the socket; what comes in until it is closed is received still."""
+        await self._socket.close()
+        self._socket.over.set()
 
 
-class Backoff:
-    """Delays that double up to a limit, with full jitter; data alone resets them."""
+async def open_connection(
+    url: str, symbols: Sequence[str], filled: asyncio.Event, clock: Clock
+) -> Connection:
+    """One combined-stream connection to `url` for all `symbols`.
 
-    def __init__(self) -> None:
-        self._limit_s = FIRST_DELAY_S
+    Raises what the handshake fails with: `InvalidHandshake`, `OSError`, `TimeoutError`.
+    """
+    proxy: Literal[True] | None = None if urlsplit(url).hostname in LOOPBACK else True
+    ring = Ring(filled, MOST_TEXTS, MOST_BYTES)
+    socket = await connect(
+        url + stream_path(symbols),
+        create_connection=partial(_Receiver, ring=ring, clock=clock),  # type: ignore[arg-type]  # a factory
+        proxy=proxy,
+        compression=None,
+        max_size=MOST_IN_TEXT,
+        open_timeout=OPEN_S,
+        close_timeout=CLOSE_S,
+        ping_interval=PING_S,
+        # A pong may sit behind much data: whether the connection is good, what it brings decides.
+        ping_timeout=None,
+    )
+    assert isinstance(socket, _Receiver)
+    now_ms = clock()
+    host = urlsplit(url).netloc
+    return Connection(host, symbols, ring, Voucher(now_ms), now_ms, now_ms, socket)
 
-    def next(self) -> float:
-        delay_s = random.uniform(0, self._limit_s)
-        self._limit_s = min(self._limit_s * 2, LONGEST_DELAY_S)
-        return delay_s
 
-    def reset(self) -> None:
-        self._limit_s = FIRST_DELAY_S
-
-
-async def _close_on(stop: asyncio.Event, socket: ClientConnection) -> None:
-    """Close the socket on `stop`; what it has received by then is still read."""
-    await stop.wait()
-    await socket.close()
-
-
-def _retry_after(refusal: InvalidStatus) -> float | None:
-    value = refusal.response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
-
-
-async def _wait(stop: asyncio.Event, seconds: float) -> None:
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return
+def stream_path(symbols: Sequence[str]) -> str:
+    """The address of the combined stream of these symbols."""
+    return f"/stream?streams={quote('/'.join(map(stream_name, symbols)), safe='/@')}"

@@ -1,11 +1,10 @@
-"""The recorder: links to stream to ledger, gaps to backfill, and one synced write a second for all.
+"""The recorder: lines to stream to ledger, gaps to backfill, and one synced write a second for all.
 
 Invariant: nothing on the way from a socket to the ledger's memory waits for disk, REST or a reader; what
 arrived before `stop` is in the ledger when `run` returns.
 """
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,23 +12,24 @@ from typing import Any
 
 import structlog
 
-from collectors.backfill import Backfill
-from collectors.binance import stream_name
+from collectors.certification import Rule
 from collectors.clock import Clock
+from collectors.clock_check import ClockCheck, Offset
+from collectors.figures import Figures
+from collectors.filling import Filling, FillingState
+from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
-from collectors.links import Ring, StreamLink
-from collectors.rest import BinanceRest, RestAway, RestRefused
+from collectors.lines import Lines
+from collectors.rest import BinanceRest, RestAway, RestRefused, RestUse
 from collectors.stream import Stream
+from collectors.timing import REAL, Timing
+from collectors.watch import Watch
 from storage.errors import LedgerError
 from storage.ledger import MOST_UNWRITTEN, TradeLedger
 
 log = structlog.get_logger()
 
-# A slice of parsing ends before it holds up the event loop for 5 ms.
-SLICE = 1_000
-GATHER_S = 0.02
-FLUSH_S = 1.0
-SUMMARY_FLUSHES = 60
+SUMMARY_S = 60
 # REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
 REST_LAG_MS = 35_000
 # How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
@@ -59,20 +59,35 @@ class Recorder:
         warmup_ms: int,
         clock: Clock,
         rest_lag_ms: int = REST_LAG_MS,
+        timing: Timing = REAL,
+        retention_ms: int | None = None,
+        rule: Rule | None = None,
     ) -> None:
         self._ledger = ledger
+        self._rest = rest
         self._clock = clock
-        self._stream_urls = stream_urls
+        self._timing = timing
+        self._clock_check = ClockCheck(rest, clock)
         self._rest_lag_ms = rest_lag_ms
         self._instruments = Instruments(
             ledger, rest, clock, symbols=symbols, addresses=[*stream_urls, rest.base_url]
         )
-        self._ring = Ring()
-        self._stream = Stream(ledger, self._ring, [], clock)
-        self._links: list[StreamLink] = []
-        self._backfill = Backfill(ledger, rest, clock, warmup_ms=warmup_ms)
+        self._filled = asyncio.Event()
+        self._stop_pump = asyncio.Event()
+        self._record([])
+        self._lines = Lines(stream_urls, clock, timing, self._filled)
+        self._filling = Filling(
+            ledger,
+            rest,
+            clock,
+            symbols=lambda: self._stream.symbols,
+            warmup_ms=warmup_ms,
+            retention_ms=retention_ms,
+            rule=rule,
+        )
         self._refused_before: int | None = None
         self._awaiting_disk = 0
+        self._flush_took_s = 0.0
 
     # What readers ask
 
@@ -89,89 +104,138 @@ class Recorder:
         """What is still being fetched of a recorded symbol; None when nothing is."""
         if symbol not in self._stream.symbols:
             return None
-        missing = self._backfill.wanted(symbol)
+        missing = self._filling.wanted(symbol)
         begun = self._ledger.warmup_from_ms(symbol) is not None and self._stream.is_synced(symbol)
         if begun and not missing:
             return None
-        progress = self._backfill.progress(symbol)
+        progress = self._filling.progress(symbol)
         return Warmup(missing, progress.per_s, progress.fetched)
+
+    @property
+    def rest_use(self) -> RestUse:
+        """What has been asked of REST."""
+        return self._rest.use
+
+    @property
+    def clock_offset(self) -> Offset | None:
+        """How far the exchange's clock is ahead; None before it was asked."""
+        return self._clock_check.offset
+
+    def filling(self, symbol: str) -> FillingState:
+        """How it stands with a symbol's gaps."""
+        return self._filling.state(symbol)
+
+    def figures(self) -> Figures:
+        """How recording stands, in figures; from any thread."""
+        counts = self._stream.counts
+        return Figures(
+            symbols=self._stream.figures(),
+            links=self._lines.figures(),
+            ends=self._lines.ends(),
+            attempts=self._lines.attempts.in_window(self._clock()),
+            malformed=counts.malformed,
+            dropped=counts.dropped,
+            refused=counts.refused,
+            flush_s=self._flush_took_s,
+        )
 
     # Start and end
 
     async def prepare(self) -> None:
         """Learn the symbols' filters; raises `NoSymbols` and `VenueMismatch`, see `Instruments.prepare`."""
         await self._instruments.prepare()
-        self._stream = Stream(self._ledger, self._ring, self._instruments.symbols, self._clock)
+        self._record(self._instruments.symbols)
+
+    def _record(self, symbols: Sequence[str]) -> None:
+        self._watch = Watch(symbols, self._timing, self._clock())
+        self._stream = Stream(self._ledger, symbols, self._clock, self._watch, self._filled)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""
         await _until_either(stop, self._instruments.until_venue_is_sure())
         self._keep_known_symbols()
-        streams = [stream_name(symbol) for symbol in self._stream.symbols]
-        self._links = [StreamLink(url, streams, self._ring, self._came_up) for url in self._stream_urls]
-        links = [asyncio.create_task(lasting("link", partial(link.run, stop))) for link in self._links]
+        self._lines.lay(self._stream.symbols, self._stream.add)
         work = {
-            "pump": self._pump,
             "flush": self._flush_forever,
             "filters": self._keep_learning,
-        } | {f"backfill {symbol}": partial(self._fill_forever, symbol) for symbol in self._stream.symbols}
-        tasks = [asyncio.create_task(lasting(name, part)) for name, part in work.items()]
+            "watch": self._watch_forever,
+            "filling": self._filling.run,
+            "clock": self._clock_check.run,
+        } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
+        pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
+        lines = [
+            asyncio.create_task(lasting("line", line.run), name=f"line {line.host}") for line in self._lines
+        ]
+        tasks = [asyncio.create_task(lasting(name, part), name=name) for name, part in work.items()]
         try:
             await stop.wait()
         finally:
-            stop.set()
-            await asyncio.wait(links, timeout=LINKS_END_S)
-            for task in [*links, *tasks]:
-                task.cancel()
-            await asyncio.gather(*links, *tasks, return_exceptions=True)
-            self._take_all()
+            await _cancelled([*lines, *tasks])
+            await self._lines.close(LINKS_END_S)
+            self._stop_pump.set()
+            self._stream.wake()
+            await pump
             self._stream.drain()
             await self._flush()
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
-        self._keep_known_symbols()
+        while True:
+            self._keep_known_symbols()
+            await self._clock.sleep(LISTINGS_S)
+            await self._instruments.look_again()
 
     def _keep_known_symbols(self) -> None:
         """A symbol that the exchange turned out not to know is recorded no more."""
         for symbol in set(self._stream.symbols) - set(self._instruments.symbols):
             self._stream.drop(symbol)
 
-    # The stream
+    # The lines
 
-    def _came_up(self, link: StreamLink) -> None:
-        """A link came up: unless another one is bringing data, trades may have passed unseen before it."""
-        self._take_all()
-        last_brought_s = link.state.received_at_s
-        # A link that has brought nothing yet joins those that are up; it breaks no continuity of theirs.
-        moment_s = last_brought_s if math.isfinite(last_brought_s) else math.inf
-        if not any(other is not link and other.covers_from(moment_s) for other in self._links):
-            self._stream.doubt()
-
-    def _take_all(self) -> None:
-        while self._stream.take(SLICE):
-            pass
-
-    async def _pump(self) -> None:
+    async def _watch_forever(self) -> None:
+        """What is mute, or about to end, is replaced; what is silent everywhere is looked for over REST."""
         while True:
-            await self._ring.wait()
-            taken = self._stream.take(SLICE)
-            await asyncio.sleep(0 if taken == SLICE else GATHER_S)
+            await self._clock.sleep(self._timing.watch_s)
+            self._lines.rotate(self._watch, self._ledger.runs)
+            self._lines.act_on(self._watch.judge(self._lines.watched(), self._clock()))
+            await self._look_at_silence()
+
+    async def _look_at_silence(self) -> None:
+        """A symbol of which no connection has brought anything for long: REST says whether it is mute."""
+        symbol = self._watch.to_look_at(self._clock())
+        if symbol is None or self._stream.up_since_ms(symbol) is None or self._ledger.is_behind:
+            return
+        asked_ms = self._clock()
+        try:
+            has_nothing_newer = await self._filling.catch_up(symbol)
+        except (RestAway, RestRefused) as error:
+            log.warning("rest away", symbol=symbol, error=str(error))
+            has_nothing_newer = None
+        self._watch.looked(symbol, self._clock())
+        if has_nothing_newer:
+            self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
+        elif has_nothing_newer is False:
+            newest = self._ledger.runs(symbol)[-1]
+            self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
 
     # The disk
 
     async def _flush_forever(self) -> None:
-        flushes = 0
+        summed_ms = self._clock()
         while True:
-            await self._clock.sleep(FLUSH_S)
+            await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
             await self._flush()
-            flushes += 1
-            if flushes % SUMMARY_FLUSHES == 0:
-                self._stream.summarise()
+            self._stream.tell_healed()
+            over_s = (self._clock() - summed_ms) / 1000
+            if over_s >= SUMMARY_S:
+                summed_ms = self._clock()
+                await self._stream.summarise(over_s)
 
     async def _flush(self) -> None:
         """Failures in a row are one failure: its beginning and its end are logged."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             await asyncio.to_thread(self._ledger.flush)
         except LedgerError as error:
@@ -187,35 +251,32 @@ class Recorder:
                 refused = self._ledger.condition.refused - self._refused_before
                 log.info("disk writes again", awaited_disk=self._awaiting_disk, refused=refused)
             self._refused_before = None
+        self._flush_took_s = loop.time() - began_s
 
     # REST
 
-    async def _fill_forever(self, symbol: str) -> None:
+    async def _look_forever(self, symbol: str) -> None:
         while symbol in self._stream.symbols:
-            if self._ledger.is_behind:
-                await self._clock.sleep(FLUSH_S)
-                continue
             try:
-                worked = await self._backfill.step(symbol) or await self._look_at_head(symbol)
+                looked = not self._ledger.is_behind and await self._look_at_head(symbol)
             except (RestAway, RestRefused) as error:
-                log.warning("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
+                log.debug("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
                 await self._clock.sleep(REST_AWAY_S)
                 continue
-            if not worked:
-                await self._clock.sleep(FLUSH_S / 4)
+            if not looked:
+                await self._clock.sleep(self._timing.flush_s / 4)
 
     async def _look_at_head(self, symbol: str) -> bool:
         """A symbol that printed nothing since the links came up: ask REST whether it missed something."""
-        epoch, asked_ms = self._stream.doubted_since_ms, self._clock()
-        if epoch is None or symbol not in self._stream.symbols or self._stream.is_synced(symbol):
+        since_ms, asked_ms = self._stream.up_since_ms(symbol), self._clock()
+        if since_ms is None or symbol not in self._stream.symbols or self._stream.is_synced(symbol):
             return False
-        if asked_ms - epoch < min(LOOK_MS, self._rest_lag_ms):
+        if asked_ms - since_ms < min(LOOK_MS, self._rest_lag_ms):
             return False
-        if not await self._backfill.catch_up(symbol):
+        if not await self._filling.catch_up(symbol):
             return True
-        if epoch == self._stream.doubted_since_ms and asked_ms - epoch >= self._rest_lag_ms:
-            self._stream.trust(symbol)
-        else:
+        self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
+        if not self._stream.is_synced(symbol):
             await self._clock.sleep(min(LOOK_MS, self._rest_lag_ms) / 1000)
         return True
 
@@ -243,3 +304,9 @@ async def _until_either(stop: asyncio.Event, work: Coroutine[Any, Any, None]) ->
 
 async def _set(event: asyncio.Event) -> None:
     await event.wait()
+
+
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

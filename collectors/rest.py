@@ -3,7 +3,9 @@
 Invariant: the exchange's own count decides (X-MBX-USED-WEIGHT-1M), and a 429 or 418 is obeyed to the second.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import urlsplit
@@ -13,26 +15,27 @@ import msgspec
 import structlog
 
 from collectors.binance import (
-    DEFAULT_WEIGHT_LIMIT,
+    AggTradesPage,
     ApiError,
     ExchangeInfo,
     WireError,
     parse_agg_trades,
     parse_api_error,
     parse_exchange_info,
+    parse_server_time,
 )
 from collectors.clock import Clock
 from collectors.links import LOOPBACK
+from collectors.request_weight import SHARE, WeightBudget
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
-MINUTE_MS = 60_000
 AGG_TRADES_WEIGHT = 4
 EXCHANGE_INFO_WEIGHT = 20
+TIME_WEIGHT = 1
 PAGE = 1000
-# How much of the exchange's limit is spent.
-SHARE = 5 / 6
+TOO_MANY = (429, 418)
 INVALID_SYMBOL = -1121
 
 T = TypeVar("T")
@@ -57,41 +60,26 @@ class RestRefused(RestError):
         self.code = error.code
 
 
-class WeightBudget:
-    """How much request weight may still be spent this minute; times are UTC milliseconds of the caller's.
+@dataclass(frozen=True, slots=True)
+class ToldTime:
+    """The exchange's clock, and ours when the question was sent and when the answer came (UTC ms)."""
 
-    The count starts anew at each full minute; `share` of the limit is ours to spend.
+    time_ms: int
+    sent_ms: int
+    came_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestUse:
+    """What was asked of REST since the start: replies by status (`none`: there was no answer), refusals for
+    too many requests by status and how long they asked to wait; the weight used this minute, and its limit.
     """
 
-    def __init__(self, limit: int = DEFAULT_WEIGHT_LIMIT, share: float = SHARE) -> None:
-        self.limit = limit
-        self._share = share
-        self._minute = 0
-        self._used = 0
-        self._barred_until_ms = 0
-
-    def wait_ms(self, weight: int, now_ms: int) -> int:
-        """How long to wait before a request of this weight; 0 = send it, and it is counted."""
-        if now_ms < self._barred_until_ms:
-            return self._barred_until_ms - now_ms
-        self._turn(now_ms)
-        if self._used + weight > max(self.limit * self._share, weight):
-            return MINUTE_MS - now_ms % MINUTE_MS
-        self._used += weight
-        return 0
-
-    def seen(self, used: int, now_ms: int) -> None:
-        """The exchange's own count of this minute."""
-        self._turn(now_ms)
-        self._used = max(self._used, used)
-
-    def bar(self, seconds: int, now_ms: int) -> None:
-        """The exchange asked for silence."""
-        self._barred_until_ms = max(self._barred_until_ms, now_ms + seconds * 1000)
-
-    def _turn(self, now_ms: int) -> None:
-        if now_ms // MINUTE_MS != self._minute:
-            self._minute, self._used = now_ms // MINUTE_MS, 0
+    replies: Mapping[str, int]
+    barred: Mapping[str, int]
+    barred_s: int
+    weight_used: int
+    weight_limit: int
 
 
 class BinanceRest:
@@ -101,6 +89,9 @@ class BinanceRest:
         self.base_url = base_url.rstrip("/")
         self._clock = clock
         self.budget = WeightBudget(share=share)
+        self._replies: Counter[str] = Counter()
+        self._barred: Counter[str] = Counter()
+        self._barred_s = 0
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
             timeout=httpx.Timeout(15, connect=5),
@@ -119,37 +110,78 @@ class BinanceRest:
         """Filters of the symbols; `RestRefused` with code -1121 when one of them does not exist."""
         several = {"symbols": msgspec.json.encode(list(symbols)).decode()}
         query = {"symbol": symbols[0]} if len(symbols) == 1 else several
-        body = await self._get("/api/v3/exchangeInfo", query, EXCHANGE_INFO_WEIGHT)
+        body = await self._get("/api/v3/exchangeInfo", query, EXCHANGE_INFO_WEIGHT, hurried=False)
         info = self._understood(parse_exchange_info, body)
         self.budget.limit = info.weight_limit
         return info
 
-    async def trades_from_id(self, symbol: str, first_id: int) -> TradeColumns:
-        """Up to 1,000 rows from `first_id` on; the exchange jumps ahead where its history begins later."""
-        return await self._agg_trades({"symbol": symbol, "fromId": first_id, "limit": PAGE})
+    async def server_time(self) -> ToldTime:
+        """The exchange's clock."""
+        await self._until_allowed(TIME_WEIGHT, hurried=False)
+        sent_ms = self._clock()
+        body = await self._send("/api/v3/time", {})
+        return ToldTime(self._understood(parse_server_time, body), sent_ms, self._clock())
+
+    @property
+    def use(self) -> RestUse:
+        """What has been asked so far."""
+        used = self.budget.used(self._clock())
+        replies, barred = dict(self._replies), dict(self._barred)
+        return RestUse(replies, barred, self._barred_s, used, self.budget.limit)
+
+    async def page_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> AggTradesPage:
+        """Up to 1,000 rows from `first_id` on, and what could not be read of them.
+
+        The exchange jumps ahead where its history begins later. Raises `RestAway` for a page of earlier ids,
+        which is the answer to another question.
+        """
+        query: dict[str, str | int] = {"symbol": symbol, "fromId": first_id, "limit": PAGE}
+        page = await self._agg_trades(query, hurried=hurried)
+        if len(page.trades) and int(page.trades.id.min()) < first_id:
+            raise RestAway(f"{self.base_url}: id {page.trades.id.min()} in a page from {first_id} on")
+        return page
+
+    async def trades_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> TradeColumns:
+        """The rows of `page_from_id`."""
+        return (await self.page_from_id(symbol, first_id, hurried=hurried)).trades
 
     async def trades_from_time(self, symbol: str, start_ms: int) -> TradeColumns:
         """Up to 1,000 rows from the first one with T >= `start_ms` on."""
-        return await self._agg_trades({"symbol": symbol, "startTime": start_ms, "limit": PAGE})
+        return (await self._agg_trades({"symbol": symbol, "startTime": start_ms, "limit": PAGE})).trades
 
-    async def _agg_trades(self, query: Mapping[str, str | int]) -> TradeColumns:
-        body = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT)
+    async def newest_trades(self, symbol: str) -> TradeColumns:
+        """The newest 1,000 rows that REST shows."""
+        return (await self._agg_trades({"symbol": symbol, "limit": PAGE})).trades
+
+    async def _agg_trades(self, query: Mapping[str, str | int], *, hurried: bool = True) -> AggTradesPage:
+        body = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT, hurried=hurried)
         page = self._understood(parse_agg_trades, body)
         for malformed in page.malformed:
             log.warning("row skipped", reason=malformed.reason, text=malformed.text)
         if page.malformed and not len(page.trades):
             raise RestAway(f"{self.base_url}: a page of {len(page.malformed)} rows without a readable one")
-        return page.trades
+        return page
 
-    async def _get(self, path: str, query: Mapping[str, str | int], weight: int) -> bytes:
-        while wait_ms := self.budget.wait_ms(weight, self._clock()):
+    async def _get(
+        self, path: str, query: Mapping[str, str | int], weight: int, *, hurried: bool = True
+    ) -> bytes:
+        await self._until_allowed(weight, hurried=hurried)
+        return await self._send(path, query)
+
+    async def _until_allowed(self, weight: int, *, hurried: bool) -> None:
+        """Wait for the budget's leave; the weight is counted then."""
+        while wait_ms := self.budget.wait_ms(weight, self._clock(), hurried=hurried):
             log.debug("rest waits", wait_s=wait_ms / 1000)
             await self._clock.sleep(wait_ms / 1000)
+
+    async def _send(self, path: str, query: Mapping[str, str | int]) -> bytes:
+        sent_ms = self._clock()
         try:
             reply = await self._client.get(path, params=dict(query))
         except httpx.HTTPError as error:
+            self._replies["none"] += 1
             raise RestAway(f"{self.base_url}: {error or type(error).__name__}") from error
-        self._note_weight(reply)
+        self._note(reply, sent_ms)
         if reply.status_code == httpx.codes.OK:
             return reply.content
         refusal = parse_api_error(reply.content)
@@ -159,14 +191,17 @@ class BinanceRest:
             f"{self.base_url}: status {reply.status_code} {refusal.msg if refusal else ''}".rstrip()
         )
 
-    def _note_weight(self, reply: httpx.Response) -> None:
+    def _note(self, reply: httpx.Response, sent_ms: int) -> None:
+        self._replies[str(reply.status_code)] += 1
         used = reply.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdigit():
-            self.budget.seen(int(used), self._clock())
-        if reply.status_code in (429, 418):
+            self.budget.seen(int(used), sent_ms)
+        if reply.status_code in TOO_MANY:
             asked = reply.headers.get("Retry-After", "")
             seconds = int(asked) if asked.isdigit() else 60
             self.budget.bar(seconds, self._clock())
+            self._barred[str(reply.status_code)] += 1
+            self._barred_s += seconds
             log.warning("rest barred", status=reply.status_code, seconds=seconds)
 
     def _understood(self, parse: Callable[[bytes], T], body: bytes) -> T:

@@ -8,14 +8,20 @@ No I/O and no clock: the caller's `settle` is the clock.
 import numpy as np
 import numpy.typing as npt
 
+from storage.conflicts import Conflict
 from storage.trades import IntArray, TradeColumns
 
 # A link that lags another by less than this many trades of a symbol has its duplicates compared.
 REMEMBERED = 4096
 # Releases are joined when there are more of them than this.
 MOST_PARTS = 64
+# So many of the newest rows are at hand for the usual repetition: the same trade by another link.
+AT_HAND = 512
 # Rows held behind a jump; beyond it the wait is over.
 MOST_HELD = 50_000
+
+# Conflicts kept until they are asked for; more are counted alone.
+MOST_CONFLICTS = 100
 
 _COMPARED = ("time_ms", "price_int", "quantity_int", "first_id", "last_id", "buyer_is_maker")
 
@@ -27,8 +33,10 @@ class Sequencer:
         """`head` is the newest id that the ledger holds; None where it holds none."""
         self._head = head
         self._recent: list[TradeColumns] = []
+        self._at_hand = TradeColumns.empty()
         self._held = TradeColumns.empty()
         self._held_before = 0
+        self._conflicting: list[Conflict] = []
         self.duplicates = 0
         self.conflicts = 0
 
@@ -44,8 +52,10 @@ class Sequencer:
 
     def accept(self, rows: TradeColumns) -> TradeColumns:
         """Take in rows in any order; what may go on, in id order."""
-        if not len(self._held) and self._follows(rows):
-            return self._remember(rows)
+        repeated = self._repeated(rows)
+        if repeated is not None:
+            self.duplicates += repeated
+            return self._remember(rows.take(slice(repeated, None)) if repeated else rows)
         self._held = self._without_duplicates(rows)
         if len(self._held) > MOST_HELD:
             return self._release(len(self._held))
@@ -62,11 +72,26 @@ class Sequencer:
         """All that is held, in id order: nothing more will come."""
         return self._release(len(self._held))
 
-    def _follows(self, rows: TradeColumns) -> bool:
-        """Whether the rows are the head's successors as they stand: the usual case, and a cheap one."""
-        if self._head is None or len(rows) == 0 or int(rows.id[0]) != self._head + 1:
-            return False
-        return int(rows.id[-1]) == self._head + len(rows) and bool(np.all(np.diff(rows.id) == 1))
+    def take_conflicts(self) -> list[Conflict]:
+        """The contents under ids that another content had before, since the last call; bounded."""
+        conflicting, self._conflicting = self._conflicting, []
+        return conflicting
+
+    def _repeated(self, rows: TradeColumns) -> int | None:
+        """How many of the rows repeat the newest ones, the others being the head's successors; None where it
+        is not as simple as that. It mostly is, and this is cheap."""
+        if self._head is None or len(self._held) or not len(rows) or not _ascends_by_one(rows.id):
+            return None
+        repeated = min(self._head + 1 - int(rows.id[0]), len(rows))
+        if repeated == 0:
+            return 0
+        known = self._at_hand.id
+        at = int(rows.id[0] - known[0]) if len(known) else -1
+        if repeated < 0 or at < 0:
+            return None
+        known_rows = self._at_hand.take(slice(at, at + repeated))
+        same = _is_same(known_rows, rows.take(slice(0, repeated)))
+        return repeated if same else None
 
     def _without_duplicates(self, rows: TradeColumns) -> TradeColumns:
         """The rows held and the new ones among `rows`, ids ascending, the first of equal ids kept."""
@@ -87,7 +112,11 @@ class Sequencer:
         differs = np.zeros(len(repeated), np.bool_)
         for name in _COMPARED:
             differs |= getattr(repeated, name) != getattr(known, name)
-        self.conflicts += int(differs.sum())
+        places = np.flatnonzero(differs)
+        self.conflicts += len(places)
+        for place in places[: MOST_CONFLICTS - len(self._conflicting)].tolist():
+            row = slice(place, place + 1)
+            self._conflicting.append(Conflict(known.take(row), repeated.take(row)))
 
     def _contiguous(self, start: int = 0) -> int:
         """How many of the held rows may go on: those without a jump behind the head, at least `start`."""
@@ -108,6 +137,8 @@ class Sequencer:
             newest = int(released.id[-1])
             self._head = newest if self._head is None else max(self._head, newest)
             self._recent.append(released)
+            at_hand = TradeColumns.concat([self._at_hand, released])
+            self._at_hand = at_hand.take(slice(-AT_HAND, None)) if len(at_hand) > 2 * AT_HAND else at_hand
             if len(self._recent) > MOST_PARTS:
                 self._recent_rows()
         return released
@@ -127,3 +158,11 @@ def _places_in(ids: IntArray, wanted: IntArray) -> npt.NDArray[np.intp]:
         return np.full(len(wanted), -1)
     at = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
     return np.where(ids[at] == wanted, at, -1)
+
+
+def _ascends_by_one(ids: IntArray) -> bool:
+    return int(ids[-1] - ids[0]) == len(ids) - 1 and bool((ids[1:] > ids[:-1]).all())
+
+
+def _is_same(rows: TradeColumns, others: TradeColumns) -> bool:
+    return all(np.array_equal(getattr(rows, name), getattr(others, name)) for name in ("id", *_COMPARED))

@@ -21,8 +21,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
+from server.health import READY_PATH, ReadyEndpoint
 from server.logs import set_up_logs
-from server.metrics import METRICS_PATH, MetricsEndpoint
+from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
+from server.recorder_metrics import RecorderMetrics
+from server.rest_metrics import RestMetrics
 from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.tools.catalogue import add_tools
@@ -67,6 +70,7 @@ def create_app(settings: Settings) -> Starlette:
         stream_urls=settings.stream_urls,
         warmup_ms=settings.warmup_ms,
         clock=wall_clock,
+        retention_ms=settings.retention_ms,
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
@@ -74,6 +78,7 @@ def create_app(settings: Settings) -> Starlette:
     add_tools(
         mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     )
+    metrics = [LedgerMetrics(ledger), RestMetrics(recorder), RecorderMetrics(recorder.figures)]
     answered = security(settings.allowed_hosts, settings.allowed_origins)
     transports = Transports(mcp, answered)
 
@@ -91,7 +96,8 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             Route("/healthz", health),
-            Route(METRICS_PATH, MetricsEndpoint(ledger, answered), methods=["GET"]),
+            Route(READY_PATH, ReadyEndpoint(ledger, recorder, wall_clock, answered), methods=["GET"]),
+            Route(METRICS_PATH, MetricsEndpoint(metrics, answered), methods=["GET"]),
             *transports.routes,
         ],
         middleware=[Middleware(PlainStartFailure)],

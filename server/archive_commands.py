@@ -41,8 +41,8 @@ def add_archive_commands(
     audit.add_argument(
         "chosen", nargs="*", type=str.upper, metavar="SYMBOL", help="symbols (default: all that are held)"
     )
-    add_settings(audit, ["data_dir", "archive_url"])
-    audit.set_defaults(run=lambda given: _audit(given, settings_from(given)))
+    add_settings(audit, ["data_dir", "archive_url", "rest_url"])
+    audit.set_defaults(run=lambda given: _audit(given, settings_from(given), clock))
 
 
 def _day(text: str) -> date:
@@ -59,8 +59,8 @@ def _backfill(given: argparse.Namespace, settings: Settings, clock: Clock) -> in
     return backfill(given.symbol, given.first, given.past, settings, clock)
 
 
-def _audit(given: argparse.Namespace, settings: Settings) -> int:
+def _audit(given: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     from server.audit import audit
 
     set_up_logs(settings)
-    return audit(given.day, given.chosen, settings)
+    return audit(given.day, given.chosen, settings, clock)

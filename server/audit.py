@@ -1,6 +1,7 @@
 """`tapedeck audit`: a day of the ledger against the exchange's daily dump.
 
-Invariant: it only reads; beside a running server, from a checkpoint that the server makes.
+Invariant: it only reads; beside a running server, from a checkpoint that the server makes. Ids of the day
+that are certified missing are asked for again, of REST too.
 """
 
 import asyncio
@@ -11,9 +12,12 @@ import numpy as np
 
 from collectors.archive import Archive, ArchiveError, Dump
 from collectors.binance import DAY_MS, decimal_string, start_of
+from collectors.clock import Clock
+from collectors.rest import BinanceRest, RestError
 from server.progress import Bars
 from server.settings import Settings
 from server.tools.arguments import iso
+from storage.absences import Absence
 from storage.checkpoints import readable
 from storage.difference import Difference, difference
 from storage.errors import StoreUnavailable
@@ -26,18 +30,54 @@ from storage.trades import TradeColumns
 SHOWN = 3
 
 
-def audit(day: date, symbols: list[str], settings: Settings) -> int:
+def audit(day: date, symbols: list[str], settings: Settings, clock: Clock) -> int:
     """Compare a day of each symbol, of all that are held by default; 1 where one differs from its dump."""
     with readable(settings.data_dir) as path, TradeLedger.open(path, create=False) as ledger:
         chosen = symbols or ledger.symbols
         if not chosen:
             raise StoreUnavailable(f"{settings.data_dir} holds no trades")
-        same = [asyncio.run(_audited(ledger, symbol, day, settings)) for symbol in chosen]
+        same = [asyncio.run(_audited(ledger, symbol, day, settings, clock)) for symbol in chosen]
     return 0 if all(same) else 1
 
 
-async def _audited(ledger: TradeLedger, symbol: str, day: date, settings: Settings) -> bool:
-    """Compare one symbol's day and tell of it; whether ledger and dump say the same."""
+async def _audited(ledger: TradeLedger, symbol: str, day: date, settings: Settings, clock: Clock) -> bool:
+    """Compare one symbol's day and tell of it; whether ledger and dump say the same, and REST has none of the
+    ids that count as missing at the exchange."""
+    async with BinanceRest(settings.rest_url, clock) as rest:
+        came = [await _asked_again(rest, symbol, absence) for absence in _certified(ledger, symbol, day)]
+    same = await _compared(ledger, symbol, day, settings)
+    for line, _ in came:
+        print(line, flush=True)
+    if shown := sum(shown for _, shown in came):
+        print(f"  bring the {shown} with `tapedeck backfill {symbol} --from {day}`", flush=True)
+    return same and not shown
+
+
+def _certified(ledger: TradeLedger, symbol: str, day: date) -> list[Absence]:
+    """The ids of the day that count as missing at the exchange."""
+    start_ms, end_ms = start_of(day), start_of(day) + DAY_MS
+    return [
+        absence
+        for absence in ledger.absences(symbol)
+        if absence.state == "certified"
+        and absence.below.time_ms < end_ms
+        and absence.above.time_ms >= start_ms
+    ]
+
+
+async def _asked_again(rest: BinanceRest, symbol: str, absence: Absence) -> tuple[str, int]:
+    """A line about certified ids, and how many of them REST shows now."""
+    ids = f"{absence.first_id}-{absence.last_id}"
+    line = f"  {absence.missing} ids certified missing: {ids}, asked for {absence.asked} times"
+    try:
+        rows = await rest.trades_from_id(symbol, absence.first_id, hurried=False)
+    except RestError as error:
+        return f"{line}; not asked now: {error}", 0
+    shown = int(((rows.id >= absence.first_id) & (rows.id <= absence.last_id)).sum())
+    return f"{line}; REST {f'has {shown} of them now' if shown else 'has none of them now'}", shown
+
+
+async def _compared(ledger: TradeLedger, symbol: str, day: date, settings: Settings) -> bool:
     try:
         with Bars(symbol) as bars:
             bars.begin(day)

@@ -16,7 +16,8 @@ from collectors.archive import Archive, ArchiveError
 from collectors.binance import ExchangeInfo, start_of
 from collectors.clock import Clock
 from collectors.history import Day, History, OtherTape, days_between
-from collectors.rest import SHARE, BinanceRest, RestError
+from collectors.request_weight import SHARE
+from collectors.rest import BinanceRest, RestError
 from server.progress import Bars
 from server.settings import PREFIX, Settings
 from server.tools.arguments import iso

@@ -1,10 +1,10 @@
-"""GET /metrics: how the ledger stands, in the text format of Prometheus.
+"""GET /metrics: how the ledger and what else is registered stand, in the text format of Prometheus.
 
 Invariant: a scrape reads what is in memory and the directory's sizes; it decodes nothing and waits for no
 write. Every metric has a help text, and a name that begins with `tapedeck_`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -54,16 +54,17 @@ class LedgerMetrics(Collector):
         )
         for symbol in self._ledger.symbols:
             held.add_metric([symbol], self._ledger.rows(symbol))
-            missing.add_metric([symbol], sum(gap.missing for gap in self._ledger.gaps(symbol)))
+            missing.add_metric([symbol], self._ledger.missing(symbol))
         yield from (held, missing)
 
 
 class MetricsEndpoint:
     """GET /metrics, for the hosts and origins that the other endpoints answer."""
 
-    def __init__(self, ledger: TradeLedger, security: TransportSecuritySettings) -> None:
+    def __init__(self, collectors: Iterable[Collector], security: TransportSecuritySettings) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(LedgerMetrics(ledger))
+        for collector in collectors:
+            self._registry.register(collector)
         self._guard = TransportSecurityMiddleware(security)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

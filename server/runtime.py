@@ -1,9 +1,10 @@
-"""How the process runs: when threads take turns, and what freed memory it keeps.
+"""How the process runs: when threads take turns, what freed memory it keeps, what it looks for garbage in.
 
 Invariant: no answer depends on it, and where the C library is not glibc the memory is left to itself.
 """
 
 import ctypes
+import gc
 import sys
 
 # A question calls numpy some hundreds of times and has to win the interpreter back after each; by default
@@ -21,6 +22,9 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def tune() -> None:
     """Once a process, before its threads start."""
     sys.setswitchinterval(SWITCH_INTERVAL_S)
+    # What is imported stays; looking through it for garbage would stop everything for a tenth of a second.
+    gc.collect()
+    gc.freeze()
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(M_MMAP_THRESHOLD, MMAP_FROM_BYTES)

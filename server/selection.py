@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from server.tools.arguments import iso, number_of, symbol_name, symbol_of, time_of
 from server.tools.refusals import Refusal
 from storage import keys
+from storage.absences import span
 from storage.export import absent, in_id_order
 from storage.export_files import Exported
 from storage.ledger import TradeLedger
@@ -112,10 +113,10 @@ def _extent(view: LedgerView) -> tuple[int, int]:
 
 def _of_window(view: LedgerView, start_ms: int, end_ms: int) -> Selection:
     coverage = view.coverage(start_ms, end_ms)
-    gaps = [(gap.first_id, gap.last_id) for gap in coverage.gaps]
+    gaps = [(gap.first_id, gap.last_id) for gap in coverage.gaps_in("open")]
     return Selection(
         in_id_order(view.chunks(start_ms, end_ms), view.id_spans()),
-        about=coverage.trades + coverage.certified,
+        about=coverage.rows,
         words=f"{iso(start_ms)} to {iso(end_ms)}",
         coverage=coverage,
         missing=lambda _: gaps,
@@ -129,5 +130,5 @@ def _of_ids(view: LedgerView, first_id: int, last_id: int) -> Selection:
         about=sum(min(run.last_id, last_id) - max(run.first_id, first_id) + 1 for run in inside),
         words=f"ids {first_id}-{last_id}",
         coverage=None,
-        missing=lambda exported: absent(exported.runs, first_id, last_id),
+        missing=lambda exported: absent([*exported.runs, *map(span, view.certified)], first_id, last_id),
     )

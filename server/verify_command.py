@@ -102,7 +102,8 @@ def _found(findings: list[Finding]) -> str:
 
 
 def _gaps(findings: list[Finding]) -> str:
-    return f"{sum(finding.kind == 'gap' for finding in findings)} open gaps"
+    open_, certified = (sum(finding.kind == kind for finding in findings) for kind in ("gap", "certified"))
+    return f"{open_} open gaps" + f", {certified} certified" * bool(certified)
 
 
 def _count(findings: list[Finding]) -> int:

@@ -9,9 +9,9 @@ from typing import Literal
 
 from storage import keys
 
-# What is damaged: a file of LevelDB's, a record, a record beside another. What is not: an open gap, and
-# whatever else is worth a line.
-Kind = Literal["file", "record", "mismatch", "gap", "note"]
+# What is damaged: a file of LevelDB's, a record, a record beside another. What is not: an open gap, ids that
+# the exchange has none for, and whatever else is worth a line.
+Kind = Literal["file", "record", "mismatch", "gap", "certified", "note"]
 
 
 @dataclass(frozen=True, slots=True)

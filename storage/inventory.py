@@ -29,8 +29,13 @@ class Inventory:
 
     @property
     def missing(self) -> int:
-        """The ids in gaps."""
-        return sum(gap.missing for gap in self.coverage.gaps)
+        """The ids in open gaps."""
+        return sum(gap.missing for gap in self.coverage.gaps_in("open"))
+
+    @property
+    def certified(self) -> int:
+        """The ids that the exchange has none for."""
+        return sum(gap.missing for gap in self.coverage.gaps_in("certified"))
 
     @property
     def bytes_a_trade(self) -> float | None:
@@ -54,7 +59,7 @@ def _inventory(symbol: str, view: LedgerView) -> Inventory | None:
     if coverage is None or coverage.first_id is None:
         return None
     sealed = list(view.sealed_hours(0, FOREVER_MS))
-    rows = coverage.trades + coverage.certified
+    rows = coverage.rows
     size, damage = _size(view)
     return Inventory(
         symbol,

@@ -35,6 +35,11 @@ def state(symbol: str) -> bytes:
     return f"state:{symbol}".encode()
 
 
+def absence(symbol: str, first_id: int) -> bytes:
+    """Key of ids, from `first_id` on, that the exchange lacks."""
+    return f"gaps:{symbol}:{first_id:019d}".encode()
+
+
 def instrument(symbol: str) -> bytes:
     return f"meta:{symbol}".encode()
 
@@ -52,6 +57,11 @@ def candles(symbol: str, hour_ms: int, part: int = 0) -> bytes:
     return f"candles:{_hour(symbol, hour_ms, part)}".encode()
 
 
+def conflict(symbol: str, hour_ms: int, agg_trade_id: int) -> bytes:
+    """Key of another content under the id of a trade that was made in that hour."""
+    return f"conflict:{symbol}:{hour_ms:013d}:{agg_trade_id}".encode()
+
+
 def _hour(symbol: str, hour_ms: int, part: int) -> str:
     return f"{symbol}:{hour_ms:013d}" + (f":{part}" if part else "")
 
@@ -62,12 +72,14 @@ def hour_of(time_ms: int) -> int:
 
 
 class Name(NamedTuple):
-    """What a key says: its family, and the symbol, the second or hour and the part where it has them."""
+    """What a key says: its family, and the symbol, the second or hour, the part and the id where it has
+    them."""
 
     family: str
     symbol: str = ""
     time_ms: int | None = None
     part: int = 0
+    first_id: int | None = None
 
     @property
     def hour_ms(self) -> int | None:
@@ -80,6 +92,8 @@ _FORMS = (
     (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
+_ABSENCE = re.compile(rf"gaps:{_SYMBOL}:(\d{{19}})".encode())
+_CONFLICT = re.compile(rf"conflict:{_SYMBOL}:(\d{{13}}):(0|[1-9]\d{{0,18}})".encode())
 
 
 def symbol_of_second(key: bytes) -> str | None:
@@ -107,6 +121,14 @@ def parsed(key: bytes) -> Name | None:
     if key.startswith(b"lost:"):
         was = parsed(key.removeprefix(b"lost:"))
         return Name("lost") if was is None else was._replace(family="lost")
+    absent = _ABSENCE.fullmatch(key)
+    if absent:
+        return Name("gaps", absent[1].decode(), first_id=int(absent[2]))
+    contradicted = _CONFLICT.fullmatch(key)
+    if contradicted:
+        hour_ms = int(contradicted[2])
+        known = Name("conflict", contradicted[1].decode(), hour_ms, first_id=int(contradicted[3]))
+        return None if hour_ms % HOUR_MS else known
     for form, grid in _FORMS:
         found = form.fullmatch(key)
         if found:

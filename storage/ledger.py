@@ -8,7 +8,7 @@ Thread-safety: `append`, `view` and the readers may be called from any thread. W
 """
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,12 +16,14 @@ from pathlib import Path
 from typing import Self
 
 from storage import keys
+from storage.absences import Absence
 from storage.codec import encode_second_batch
+from storage.conflicts import MOST_KEPT, Conflict, pack_conflict, unpack_conflict
 from storage.database import Database, Snapshot
 from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
-from storage.held_ids import Run, gaps_between, gaps_beyond
+from storage.held_ids import Run, gaps_beyond
 from storage.histograms import PriceHistogram
-from storage.records import Source, pack_instruments, pack_source, pack_state
+from storage.records import Source, pack_absence, pack_instruments, pack_source, pack_state
 from storage.recovery import Recovered, block_rows, recover
 from storage.retention import Expired, expiry_of
 from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
@@ -72,6 +74,7 @@ class TradeLedger:
         self._instruments = recovered.instruments
         self._source = recovered.source
         self._damage = recovered.damage
+        self._conflicts = recovered.conflicts
         self._notes: dict[bytes, bytes] = {}
         self._unwritten = 0
         self._refused = 0
@@ -144,6 +147,18 @@ class TradeLedger:
         """Each symbol's filters as last seen."""
         return {symbol: versions[-1][1] for symbol, versions in self._instruments.items()}
 
+    def status(self, symbol: str) -> tuple[str, int] | None:
+        """A symbol's status as last seen, and since when it was seen so (UTC ms); None before it is known."""
+        versions = self._instruments.get(symbol)
+        if not versions:
+            return None
+        status, since_ms = versions[-1][1].status, versions[-1][0]
+        for seen_ms, known in reversed(versions):
+            if known.status != status:
+                break
+            since_ms = seen_ms
+        return status, since_ms
+
     def keep_instrument(self, instrument: Instrument, since_ms: int) -> None:
         """Remember a symbol's filters; a change is added with the time from which it holds. Durable with the
         next flush."""
@@ -162,6 +177,30 @@ class TradeLedger:
         """What was found damaged since the last call, and what became of it; an operator wants to know."""
         found, self._damage = self._damage, []
         return found
+
+    # Contents that contradict what is held
+
+    def keep_conflict(self, symbol: str, conflict: Conflict) -> bool:
+        """Keep another content under an id beside the one that is held; whether there was room for it.
+
+        The first one of an id is kept, and `MOST_KEPT` of a symbol. Durable with the next flush.
+        """
+        key = keys.conflict(symbol, keys.hour_of(conflict.time_ms), conflict.id)
+        with self._lock:
+            kept = self._conflicts.setdefault(symbol, set())
+            if len(kept) >= MOST_KEPT or key in kept:
+                return key in kept
+            kept.add(key)
+            self._notes[key] = pack_conflict(conflict)
+        return True
+
+    def conflicts(self, symbol: str) -> list[Conflict]:
+        """The contents kept beside those that are held, by hour."""
+        with self._lock:
+            kept = sorted(self._conflicts.get(symbol, ()))
+            pending = {key: self._notes[key] for key in kept if key in self._notes}
+        found = [pending.get(key) or self._database.get(key) for key in kept]
+        return [unpack_conflict(value) for value in found if value is not None]
 
     # Trades in
 
@@ -187,12 +226,19 @@ class TradeLedger:
             opened = gaps_beyond(tape.held.runs, before[0].first_id, before[-1].last_id) if before else []
         return Appended(len(new), duplicates, tuple(opened))
 
-    def set_warmup(self, symbol: str, from_ms: int) -> None:
-        """Remember how far back the history of a symbol is wanted; durable with the next flush."""
+    def set_warmup(self, symbol: str, from_ms: int, from_id: int | None = None) -> None:
+        """Remember how far back the history of a symbol is wanted, and with which id it begins, where there
+        is any; durable with the next flush."""
         with self._lock:
             tape = self._tape(symbol)
-            tape.state = replace(tape.state, warmup_from_ms=from_ms)
+            tape.state = replace(tape.state, warmup_from_ms=from_ms, warmup_from_id=from_id)
             tape.changed = True
+
+    def keep_absence(self, symbol: str, absence: Absence) -> None:
+        """Remember ids that the exchange lacks, as far as no row of them is held; durable with the next
+        flush."""
+        with self._lock:
+            self._tape(symbol).keep_absence(absence)
 
     @property
     def condition(self) -> Condition:
@@ -221,7 +267,7 @@ class TradeLedger:
         try:
             records = notes | _records_of(taken)
             if records:
-                self._write(records)
+                self._write(records, _removed_of(taken))
         except BaseException:
             with self._lock:
                 self._notes = notes | self._notes
@@ -230,10 +276,10 @@ class TradeLedger:
         self._settle(taken, Tape.acknowledge)
         return sum(part.rows for part in taken.values())
 
-    def _settle(self, symbols: Iterable[str], outcome: Callable[[Tape], None]) -> None:
+    def _settle(self, taken: Mapping[str, Taken], outcome: Callable[[Tape, Taken], None]) -> None:
         with self._lock:
-            for symbol in symbols:
-                outcome(self._tapes[symbol])
+            for symbol, part in taken.items():
+                outcome(self._tapes[symbol], part)
             self._unwritten = sum(tape.unwritten for tape in self._tapes.values())
 
     def _write(self, records: Mapping[bytes, bytes], removed: Sequence[bytes] = ()) -> None:
@@ -318,9 +364,12 @@ class TradeLedger:
             self._flush()
             symbols = list(self._tapes)
             went = [what for symbol in symbols if (what := self._expire(symbol, before_ms, gone))]
-            lost = self._lost_before(before_ms)
-            if lost:
-                self._write({}, lost)
+            outdated = self._outdated(before_ms)
+            if outdated:
+                self._write({}, outdated)
+            with self._lock:
+                for kept in self._conflicts.values():
+                    kept.difference_update(outdated)
             return went
 
     def _expire(self, symbol: str, before_ms: int, gone: Callable[[Expired], object]) -> Expired | None:
@@ -342,11 +391,15 @@ class TradeLedger:
             )
         return expiry.what
 
-    def _lost_before(self, before_ms: int) -> list[bytes]:
-        """Damaged records of hours that have expired."""
+    def _outdated(self, before_ms: int) -> list[bytes]:
+        """Damaged records and conflicts of hours that have expired."""
         with self._database.reading(), self._database.snapshot() as snapshot:
-            lost = [key for key, _ in snapshot.records(b"lost:", b"lost;")]
-        return [key for key in lost if _ends_by(key, before_ms)]
+            found = [
+                key
+                for family in ("conflict", "lost")
+                for key, _ in snapshot.records(f"{family}:".encode(), f"{family};".encode())
+            ]
+        return [key for key in found if _ends_by(key, before_ms)]
 
     def shrink(self, most_bytes: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the oldest hours of all symbols, never the newest one, where the files exceed `most_bytes`
@@ -434,8 +487,26 @@ class TradeLedger:
             return tape.held.runs if tape else ()
 
     def gaps(self, symbol: str) -> tuple[Gap, ...]:
-        """The ids missing between the oldest and the newest one held."""
-        return tuple(gaps_between(self.runs(symbol)))
+        """The ids missing between the oldest and the newest one held: open gaps and certified ones."""
+        with self._lock:
+            tape = self._tapes.get(symbol)
+            return tuple(tape.gaps()) if tape else ()
+
+    def missing(self, symbol: str) -> int:
+        """How many ids are missing in open gaps."""
+        return sum(gap.missing for gap in self.gaps(symbol) if gap.state == "open")
+
+    def history_wanted(self, symbol: str) -> Gap | None:
+        """The ids of a first start's history that are still to come, below all that are held."""
+        with self._lock:
+            tape = self._tapes.get(symbol)
+            return tape.history_wanted if tape else None
+
+    def absences(self, symbol: str) -> tuple[Absence, ...]:
+        """The ids that the exchange lacked when asked, in id order: certified, or on the way there."""
+        with self._lock:
+            tape = self._tapes.get(symbol)
+            return tuple(tape.absences) if tape else ()
 
     def warmup_from_ms(self, symbol: str) -> int | None:
         """How far back the history of a symbol is wanted; None before its first start."""
@@ -483,4 +554,17 @@ def _records_of(taken: Mapping[str, Taken]) -> dict[bytes, bytes]:
     for symbol, part in taken.items():
         for second_ms, rows in part.seconds():
             records[keys.trades(symbol, second_ms)] = encode_second_batch(rows)
+        for first_id, absence in part.absences.items():
+            if absence is not None:
+                records[keys.absence(symbol, first_id)] = pack_absence(absence)
     return records
+
+
+def _removed_of(taken: Mapping[str, Taken]) -> list[bytes]:
+    """The absences that are none any more."""
+    return [
+        keys.absence(symbol, first_id)
+        for symbol, part in taken.items()
+        for first_id, absence in part.absences.items()
+        if absence is None
+    ]

@@ -11,8 +11,10 @@ from itertools import groupby, islice
 from typing import TypeVar
 
 from storage import keys
+from storage.absences import Absence
 from storage.blocks import decode_block
 from storage.codec import decode_second_batches
+from storage.conflicts import unpack_conflict
 from storage.database import Database, Snapshot
 from storage.errors import LEFT, CorruptRecord, LedgerError, NewerFormat
 from storage.held_ids import Run
@@ -21,6 +23,7 @@ from storage.records import (
     InstrumentHistory,
     Source,
     pack_schema,
+    unpack_absence,
     unpack_instruments,
     unpack_schema,
     unpack_source,
@@ -45,6 +48,7 @@ class Recovered:
     tapes: dict[str, Tape] = field(default_factory=dict)
     instruments: dict[str, InstrumentHistory] = field(default_factory=dict)
     damage: list[str] = field(default_factory=list)
+    conflicts: dict[str, set[bytes]] = field(default_factory=dict)
 
     def tape(self, symbol: str) -> Tape:
         return self.tapes.setdefault(symbol, Tape())
@@ -110,6 +114,7 @@ class _Recovery:
         self._database = database
         self._found = Recovered()
         self._broken: dict[bytes, bytes] = {}
+        self._absences: dict[str, list[Absence]] = {}
 
     def run(self) -> Recovered:
         with self._database.reading(), self._database.snapshot() as snapshot:
@@ -121,8 +126,8 @@ class _Recovery:
                     continue
                 for batch in batched(records, SECONDS_AT_ONCE):
                     self._load_seconds(symbol, batch)
-        for tape in self._found.tapes.values():
-            tape.recovered()
+        for symbol, tape in self._found.tapes.items():
+            tape.recovered(self._absences.get(symbol, ()))
         if self._broken:
             lost = {keys.lost(key): value for key, value in self._broken.items()}
             self._database.write(lost, list(self._broken))
@@ -147,6 +152,17 @@ class _Recovery:
                 tape.state = unpack_state(value)
                 for run in tape.state.expired:
                     tape.held.add(run)
+        for key, name, value in family(snapshot, "gaps"):
+            with self._noting(key, value):
+                absence = unpack_absence(value)
+                if absence.first_id != name.first_id:
+                    raise CorruptRecord(f"absence of other ids, from {absence.first_id} on")
+                self._absences.setdefault(name.symbol, []).append(absence)
+
+        for key, name, value in family(snapshot, "conflict"):
+            with self._noting(key, value):
+                unpack_conflict(value)
+                self._found.conflicts.setdefault(name.symbol, set()).add(key)
 
     def _load_sealed_hours(self, snapshot: Snapshot) -> None:
         for key, name, value in family(snapshot, "rollup"):

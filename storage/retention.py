@@ -51,8 +51,9 @@ def expiry_of(
         if edge is None or run.last_id > edge:
             first_id = run.first_id if edge is None else max(run.first_id, edge + 1)
             expired.add(Run(first_id, run.last_id, edge_ms, edge_ms))
+    removed = [*_keys_of(symbol, tape, hours), *_absences_of(symbol, tape)]
     what = Expired(symbol, hours[0], end_ms, len(hours), sum(_rows_in(tape, hour_ms) for hour_ms in hours))
-    return Expiry(what, hours, list(_keys_of(symbol, tape, hours)), expired.runs)
+    return Expiry(what, hours, removed, expired.runs)
 
 
 def _expired_runs(
@@ -73,6 +74,11 @@ def _expired_runs(
                 yield from runs_of(block_rows(hour_ms, number))
             except LedgerError:
                 continue  # which ids it held cannot be told: they are asked for again, and expire again
+
+
+def _absences_of(symbol: str, tape: Tape) -> Iterator[bytes]:
+    """The absences that nothing kept lies before."""
+    return (keys.absence(symbol, each.first_id) for each in tape.absences if each.last_id <= tape.settled)
 
 
 def _rows_in(tape: Tape, hour_ms: int) -> int:

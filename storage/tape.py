@@ -6,12 +6,13 @@ holds it, and its second is in `pending` or `writing` until a write has acknowle
 ledger's lock guards it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from storage import keys
+from storage.absences import Absence, Absences, by_state
 from storage.codec import by_second
 from storage.held_ids import HeldIds, Run, gaps_between, runs_of
 from storage.records import SymbolState
@@ -48,6 +49,7 @@ class Tape:
     sizes_before: dict[int, int] = field(default_factory=dict)
     unsealable: set[int] = field(default_factory=set)
     settled: int = 0
+    absences: Absences = field(default_factory=Absences)
 
     @property
     def rows(self) -> int:
@@ -90,6 +92,40 @@ class Tape:
         """Count the ids of these rows, ids ascending, as held."""
         for run in runs_of(rows):
             self.held.add(run)
+            if len(self.absences):
+                self.absences.came(run)
+
+    def keep_absence(self, absence: Absence) -> None:
+        """What the exchange lacks, as far as no row of it is held and it is missing."""
+        self.absences.put(absence, self.held.runs, self._oldest_wanted())
+        self.changed = True
+
+    def _oldest_wanted(self) -> int:
+        """The oldest id held, or of the history that is still to come."""
+        history = self.history_wanted
+        if history is not None:
+            return history.first_id
+        return self.held.runs[0].first_id if self.held.runs else 0
+
+    def gaps(self, *, newest_first: bool = False) -> Iterator[Gap]:
+        """The ids missing between the oldest and the newest one held, those certified apart."""
+        return by_state(gaps_between(self.held.runs, newest_first=newest_first), self.certified)
+
+    @property
+    def certified(self) -> tuple[Absence, ...]:
+        """In id order."""
+        return tuple(absence for absence in self.absences if absence.state == "certified")
+
+    @property
+    def history_wanted(self) -> Gap | None:
+        """The ids of the first start's history that are still to come, below all that are held."""
+        from_ms, from_id = self.state.warmup_from_ms, self.state.warmup_from_id
+        if from_ms is None or from_id is None or not self.held.runs:
+            return None
+        first_id, oldest = max(from_id, self.settled), self.held.runs[0]
+        if first_id >= oldest.first_id:
+            return None
+        return Gap(first_id, oldest.first_id - 1, after_ms=from_ms, before_ms=oldest.first_ms)
 
     def keep_open(self, rows: TradeColumns) -> None:
         """Hold rows in memory, by hour, until they are sealed."""
@@ -105,15 +141,18 @@ class Tape:
         self.writing, self.pending, self.changed = self.pending, Unwritten(), False
         hours = sorted({keys.hour_of(second_ms) for second_ms in self.writing.seconds})
         parts = tuple(part for hour_ms in hours for part in self.open.get(hour_ms, ()))
-        return Taken(frozenset(self.writing.seconds), self.writing.rows, parts, self.state)
+        absences = {first_id: self.absences.get(first_id) for first_id in self.absences.changed}
+        self.absences.changed = set()
+        return Taken(frozenset(self.writing.seconds), self.writing.rows, parts, self.state, absences)
 
-    def give_back(self) -> None:
+    def give_back(self, taken: "Taken") -> None:
         """The write failed: its rows are pending again."""
+        self.absences.changed |= taken.absences.keys()
         self.pending.seconds |= self.writing.seconds
         self.pending.rows += self.writing.rows
         self.writing, self.changed = Unwritten(), True
 
-    def acknowledge(self) -> None:
+    def acknowledge(self, _: "Taken") -> None:
         """The write succeeded."""
         self.writing = Unwritten()
 
@@ -121,7 +160,7 @@ class Tape:
         """What is held at this instant."""
         open_hours = {hour_ms: tuple(parts) for hour_ms, parts in self.open.items()}
         sealed = {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()}
-        return Held(self.held.runs, sealed, open_hours)
+        return Held(self.held.runs, sealed, open_hours, self.certified)
 
     def copied(self) -> "Tape":
         """The same tape for a look at leisure; what is appended meanwhile is not in it."""
@@ -131,13 +170,17 @@ class Tape:
             {hour_ms: dict(parts) for hour_ms, parts in self.sealed.items()},
             {hour_ms: list(parts) for hour_ms, parts in self.open.items()},
             settled=self.settled,
+            absences=Absences(self.absences),
         )
 
-    def recovered(self) -> None:
+    def recovered(self, absences: Iterable[Absence]) -> None:
         """All rows that can be read are held now: what lies before the oldest expired id has expired too, if
-        no row does."""
+        no row does; of absences counts what no row contradicts."""
         if self.state.expired and self.held.runs[0].first_id == self.state.expired[0].first_id:
             self.settled = self.state.expired[0].first_id
+        self.absences = Absences(absences)
+        self.absences.hold(self.held.runs, self._oldest_wanted())
+        self.changed |= bool(self.absences.changed)
 
     def due(self, finished_before_ms: int, most_rows: int) -> list[int]:
         """The open hours to be sealed now: finished and quiet since the last call, or grown too large.
@@ -150,7 +193,7 @@ class Tape:
             if hour_ms not in self.unsealable
         }
         before, self.sizes_before = self.sizes_before, sizes
-        gaps = tuple(gaps_between(self.held.runs))
+        gaps = (*gaps_between(self.held.runs), *filter(None, [self.history_wanted]))
         return [
             hour_ms
             for hour_ms, size in sorted(sizes.items())
@@ -206,6 +249,7 @@ class Tape:
         self.state = replace(self.state, expired=expired)
         if expired and expired[0].first_id == self.settled:
             self.held.forget_before(expired[0])
+        self.absences.forget_through(self.settled)
 
 
 def _touched(hour_ms: int, gaps: tuple[Gap, ...]) -> bool:
@@ -225,12 +269,14 @@ def _hours_of(rows: TradeColumns) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a write takes of one symbol: its touched seconds, the rows of their unsealed hours, its state."""
+    """What a write takes of one symbol: its touched seconds, the rows of their unsealed hours, its state, and
+    absences by their first id, None where there is none any more."""
 
     touched: frozenset[int]
     rows: int
     hours: tuple[TradeColumns, ...]
     state: SymbolState
+    absences: Mapping[int, Absence | None]
 
     def seconds(self) -> Iterator[tuple[int, TradeColumns]]:
         """Each touched second with all rows that are held of it unsealed."""

@@ -176,8 +176,8 @@ class Coverage:
     """Which trades a window's answer is made of, and what is missing from it (half-open [start, end)).
 
     `trades` counts the valid stored trades, `missing` the ids between `first_id` and `last_id` in open gaps,
-    `certified` those there that the exchange has none for or marked invalid. `uncovered_ms` is the time of
-    which nothing is known. No trades: ids and times are None.
+    `certified` those there that the exchange has none for or marked invalid, of which `invalid` are stored.
+    `uncovered_ms` is the time of which nothing is known. No trades: ids and times are None.
     """
 
     start_ms: int
@@ -185,12 +185,21 @@ class Coverage:
     trades: int
     missing: int
     certified: int
+    invalid: int
     gaps: tuple[Gap, ...]
     first_ms: int | None
     last_ms: int | None
     first_id: int | None
     last_id: int | None
     uncovered_ms: int
+
+    @property
+    def rows(self) -> int:
+        """How many ids are stored, those marked invalid among them."""
+        return self.trades + self.invalid
+
+    def gaps_in(self, state: GapState) -> tuple[Gap, ...]:
+        return tuple(gap for gap in self.gaps if gap.state == state)
 
     @property
     def complete(self) -> bool:

@@ -7,17 +7,19 @@ their place.
 import heapq
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 
 from storage import keys
+from storage.absences import Absence, by_state, unheld
 from storage.codec import decode_second_batches
+from storage.conflicts import unpack_conflict
 from storage.database import Database, Snapshot, repair
 from storage.errors import CorruptRecord, NewerFormat
-from storage.findings import Finding, finding, given_up
+from storage.findings import Finding, Kind, finding, given_up
 from storage.held_ids import HeldIds, gaps_between, runs_of
 from storage.keys import Name
 from storage.ledger_files import (
@@ -33,7 +35,9 @@ from storage.ledger_files import (
 )
 from storage.records import (
     InstrumentHistory,
+    pack_absence,
     pack_source,
+    unpack_absence,
     unpack_instruments,
     unpack_schema,
     unpack_source,
@@ -41,7 +45,7 @@ from storage.records import (
 )
 from storage.recovery import FORMAT, family, schema_record, venue_of
 from storage.sealed_hours import StoredHour, check_hour
-from storage.trades import TradeColumns
+from storage.trades import GapState, TradeColumns
 
 # A step of the work: its name, how much of it is done and how much there is, None where that is not known.
 Progress = Callable[[str, int, int | None], None]
@@ -162,6 +166,7 @@ class _Verification:
         self._sealed: dict[str, HeldIds] = {}
         self._open: dict[str, HeldIds] = {}
         self._expired: dict[str, HeldIds] = {}
+        self._absences: dict[str, list[Absence]] = {}
         self._parts = 0
 
     def run(self) -> Iterator[Finding]:
@@ -218,8 +223,25 @@ class _Verification:
                 self._expired[name.symbol] = HeldIds(unpack_state(value).expired)
             except CorruptRecord as error:
                 yield given_up("record", key, str(error), {key: value})
+        for key, _, value in family(self._snapshot, "conflict"):
+            try:
+                unpack_conflict(value)
+            except CorruptRecord as error:
+                yield given_up("record", key, str(error), {key: value})
+        yield from self._lacking()
         if source is None and self.checked.records > FIRST_RECORDS:
             yield _lost_source(instruments)
+
+    def _lacking(self) -> Iterator[Finding]:
+        for key, name, value in family(self._snapshot, "gaps"):
+            try:
+                absence = unpack_absence(value)
+                if absence.first_id != name.first_id:
+                    raise CorruptRecord(f"absence of other ids, from {absence.first_id} on")
+            except CorruptRecord as error:
+                yield given_up("record", key, str(error), {key: value})
+            else:
+                self._absences.setdefault(name.symbol, []).append(absence)
 
     def _hours(self) -> Iterator[tuple[Name, dict[str, bytes]]]:
         """The records of each part of each sealed hour, whichever there are."""
@@ -275,19 +297,43 @@ class _Verification:
         self.checked.seconds += 1
 
     def _gaps(self) -> Iterator[Finding]:
-        """What is missing between the ids held; not damage, and the server fetches it."""
+        """What is missing between the ids held: no damage, the server fetches it or the exchange lacks it."""
         for symbol in sorted(self.checked.symbols):
             parts = (self._expired, self._sealed, self._open)
             held = HeldIds(run for part in parts if symbol in part for run in part[symbol].runs)
-            for gap in gaps_between(held.runs):
-                what = f"ids {gap.first_id} to {gap.last_id} are missing, {gap.missing} trades: an open gap"
-                yield Finding("gap", what, symbol=symbol, hour_ms=keys.hour_of(gap.after_ms))
+            absences = self._absences.get(symbol, [])
+            yield from (found for each in absences for found in _contradicted(symbol, each, held))
+            certified = [each for each in absences if each.state == "certified"]
+            for gap in by_state(gaps_between(held.runs), certified):
+                ids = f"ids {gap.first_id} to {gap.last_id} are missing, {gap.missing} trades"
+                kind, why = _GAPS[gap.state]
+                yield Finding(kind, f"{ids}: {why}", symbol=symbol, hour_ms=keys.hour_of(gap.after_ms))
 
 
 def sorted_family(snapshot: Snapshot, prefix: str) -> Iterator[tuple[bytes, Name, bytes]]:
     """The records of a family, the parts of an hour by number: by bytes part 10 comes before part 2."""
     for _, group in groupby(family(snapshot, prefix), key=lambda record: record[1][1:3]):
         yield from sorted(group, key=lambda record: record[1].part)
+
+
+_GAPS: Mapping[GapState, tuple[Kind, str]] = {
+    "open": ("gap", "an open gap"),
+    "certified": ("certified", "the exchange has none, certified"),
+}
+
+
+def _contradicted(symbol: str, absence: Absence, held: HeldIds) -> Iterator[Finding]:
+    """A record of ids that are held all the same: the rows count."""
+    left = unheld(absence, held.runs)
+    if left == [absence]:
+        return
+    key = keys.absence(symbol, absence.first_id)
+    put = {keys.absence(symbol, part.first_id): pack_absence(part) for part in left}
+    held_ids = absence.missing - sum(part.missing for part in left)
+    what = f"says that the exchange lacks ids, {held_ids} of which are held"
+    yield finding(
+        "mismatch", key, what, "cut to those that are not", put=put, removed=(key,) * (key not in put)
+    )
 
 
 def _check_second(rows: TradeColumns, second_ms: int) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 
 from storage import keys
+from storage.absences import Absence, by_state, known_runs
 from storage.blocks import Block, decode_block
 from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
@@ -21,7 +22,7 @@ from storage.histograms import PriceHistogram
 from storage.ladder import PriceLadder
 from storage.recent import Recent
 from storage.rollups import Rollup, binned
-from storage.trades import Coverage, Gap, TradeColumns
+from storage.trades import Coverage, Gap, GapState, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2
@@ -47,12 +48,13 @@ class Held:
     """What a symbol's tape holds at one instant, the sealed rows themselves left on disk.
 
     `sealed` has the rollups of an hour's blocks by part and `open` the rows of an hour that are in no block,
-    both by the hour's start in UTC milliseconds.
+    both by the hour's start in UTC milliseconds. `certified` are ids that the exchange has none for.
     """
 
     runs: tuple[Run, ...]
     sealed: Mapping[int, Mapping[int, Rollup]]
     open: Mapping[int, Sequence[TradeColumns]]
+    certified: tuple[Absence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,11 @@ class LedgerView:
     @property
     def runs(self) -> tuple[Run, ...]:
         return self._held.runs
+
+    @property
+    def certified(self) -> tuple[Absence, ...]:
+        """The ids that the exchange has none for."""
+        return self._held.certified
 
     def chunks(self, start_ms: int, end_ms: int) -> Iterator[TradeColumns]:
         """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
@@ -213,10 +220,9 @@ class LedgerView:
         rows, valid = sum(count.rows for count in counts), sum(count.valid for count in counts)
         first_id, first_ms = min((count.first for count in counts), default=(None, None))
         last_id, last_ms = max((count.last for count in counts), default=(None, None))
-        runs = _up_to_date(self.runs, live_until_ms)
         gaps = tuple(
             gap
-            for gap in gaps_between(self.runs)
+            for gap in self._gaps()
             if (gap.after_ms < end_ms and gap.before_ms >= start_ms)
             # T steps back at times: what lies among the ids is missing there all the same.
             or (first_id is not None and last_id is not None and first_id < gap.first_id < last_id)
@@ -225,15 +231,23 @@ class LedgerView:
             start_ms,
             end_ms,
             trades=valid,
-            missing=0 if first_id is None or last_id is None else sum(_clip(gaps, first_id, last_id)),
-            certified=rows - valid,
+            missing=_missing(gaps, "open", first_id, last_id),
+            certified=rows - valid + _missing(gaps, "certified", first_id, last_id),
+            invalid=rows - valid,
             gaps=gaps,
             first_ms=first_ms,
             last_ms=last_ms,
             first_id=first_id,
             last_id=last_id,
-            uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
+            uncovered_ms=uncovered_ms(self._known(live_until_ms), start_ms, end_ms),
         )
+
+    def _gaps(self) -> Iterator[Gap]:
+        return by_state(gaps_between(self.runs), self._held.certified)
+
+    def _known(self, live_until_ms: int | None) -> tuple[Run, ...]:
+        """The runs of which no trade is unknown, the newest one up to where a live link vouches for it."""
+        return _up_to_date(known_runs(self.runs, self._gaps()), live_until_ms)
 
     def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
         """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.
@@ -244,7 +258,7 @@ class LedgerView:
             return None
         start_ms = min(run.first_ms for run in self.runs)
         end_ms = max(end_ms, *(run.last_ms + 1 for run in self.runs))
-        known = _up_to_date(self.runs, live_until_ms)
+        known = self._known(live_until_ms)
         return replace(
             self.coverage(0, FOREVER_MS),
             start_ms=start_ms,
@@ -417,6 +431,9 @@ def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, 
     return (*older, Run(newest.first_id, newest.last_id, newest.first_ms, known_ms))
 
 
-def _clip(gaps: Sequence[Gap], first_id: int, last_id: int) -> list[int]:
-    """How many ids of each gap lie within first_id..last_id."""
-    return [max(0, min(gap.last_id, last_id) - max(gap.first_id, first_id) + 1) for gap in gaps]
+def _missing(gaps: Sequence[Gap], state: GapState, first_id: int | None, last_id: int | None) -> int:
+    """How many ids of the gaps in this state lie within first_id..last_id."""
+    if first_id is None or last_id is None:
+        return 0
+    spans = [(max(gap.first_id, first_id), min(gap.last_id, last_id)) for gap in gaps if gap.state == state]
+    return sum(max(0, last - first + 1) for first, last in spans)

@@ -2,6 +2,7 @@
 
 import argparse
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,12 +22,14 @@ from server.tools.catalogue import add_tools
 from server.tools.refusals import Refusal
 from server.tools.tape import Tape, WarmupProgress
 from storage import keys
+from storage.absences import Absence, Seen
 from storage.blocks import encode_block
 from storage.candle_records import encode_candles
 from storage.candles import MinuteCandles
 from storage.codec import encode_second_batch
 from storage.database import OPTIONS
 from storage.ledger import TradeLedger
+from storage.records import pack_absence, unpack_absence
 from storage.rollups import encode_rollup, rollup_of
 from tests.tapes import START_MS, columns
 
@@ -176,6 +179,7 @@ def test_the_example_environment_sets_nothing_as_it_is() -> None:
         (keys.SOURCE, "meta:source"),
         (keys.instrument("SYM"), "meta:{SYM}"),
         (keys.state("SYM"), "state:{SYM}"),
+        (keys.absence("SYM", 3601227001), "gaps:{SYM}:{first_id}"),
         (keys.block("SYM", HOUR), "blocks:{SYM}:{hour}"),
         (keys.rollup("SYM", HOUR), "rollup:{SYM}:{hour}"),
         (keys.candles("SYM", HOUR), "candles:{SYM}:{hour}"),
@@ -185,7 +189,9 @@ def test_the_example_environment_sets_nothing_as_it_is() -> None:
     ],
 )
 def test_the_storage_format_has_every_key(key: bytes, form: str) -> None:
-    filled = form.format(SYM="SYM", hour=HOUR, ms=START_MS, key=f"trades:SYM:{START_MS}")
+    filled = form.format(
+        SYM="SYM", hour=HOUR, ms=START_MS, key=f"trades:SYM:{START_MS}", first_id="0000000003601227001"
+    )
     assert key == filled.encode().decode("unicode_escape").encode("latin-1")
     assert form in rows_of_table(FORMAT)
 
@@ -197,7 +203,7 @@ def test_the_storage_format_has_the_key_of_a_further_part(form: str) -> None:
     make = {"blocks": keys.block, "rollup": keys.rollup, "candles": keys.candles}[form.partition(":")[0]]
     key = make("SYM", HOUR, 2)
     assert key == form.format(SYM="SYM", hour=HOUR, part=2).encode()
-    assert keys.parsed(key) == (form.partition(":")[0], "SYM", HOUR, 2)
+    assert keys.parsed(key) == (form.partition(":")[0], "SYM", HOUR, 2, None)
     assert f"`{form}`" in FORMAT
 
 
@@ -241,6 +247,23 @@ def test_the_worked_examples_are_what_the_code_writes(example: str, encoded: byt
     assert block is not None
     assert "".join(line.split()[0] for line in block[1].splitlines()) == encoded.hex()
     assert f"{len(encoded)} bytes" in section.partition("```hex")[0]
+
+
+def test_the_record_of_a_certified_gap_is_what_the_code_writes() -> None:
+    section = FORMAT.partition("`gaps:{SYM}:{first_id}`\n\n")[2]
+    shown, golden = (
+        re.search(r"```json\n(.*?)```", section, re.DOTALL),
+        re.search(r"```hex\n(.*?)```", section, re.DOTALL),
+    )
+    assert shown is not None
+    assert golden is not None
+    below, above = Seen(FIRST[0], FIRST[1]), Seen(THIRD[0], THIRD[1])
+    asked = START_MS + 2_000, START_MS + 1_802_000
+    absence = Absence(SECOND[0], SECOND[0], below, above, *asked, 13, "certified")
+    encoded = pack_absence(absence)
+    assert ormsgpack.unpackb(encoded) == json.loads(shown[1])
+    assert "".join(golden[1].split()) == encoded.hex()
+    assert unpack_absence(encoded) == absence
 
 
 def test_the_storage_format_has_every_option_of_the_database() -> None:

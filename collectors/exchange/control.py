@@ -40,6 +40,7 @@ def control(exchange: Exchange, clock: VirtualClock | None = None) -> Starlette:
             Route("/control/clock", levers.move, methods=["POST"]),
             Route("/control/ledger", levers.ledger, methods=["GET"]),
             Route("/control/printed", levers.printed, methods=["GET"]),
+            Route("/control/holes", levers.holes, methods=["GET"]),
             Route("/control/difference", levers.difference, methods=["POST"]),
         ],
         exception_handlers={HTTPException: _refusal},
@@ -150,6 +151,17 @@ class _Levers:
         if "id" in request.query_params:
             await self._exchange.printed(symbol, _whole(request, "id"))
         return _json({"id": self._exchange.printed_id(symbol)})
+
+    async def holes(self, request: Request) -> Response:
+        """The ids that exist nowhere, as far as they are printed: no record has them."""
+        symbol = self._symbol(request)
+        newest = self._exchange.printed_id(symbol)
+        ids = {
+            each
+            for hole in self._exchange.market.holes(symbol)
+            for each in range(hole.first, min(hole.last, newest) + 1)
+        }
+        return _json({"ids": sorted(ids)})
 
     async def difference(self, request: Request) -> Response:
         """Rows in the form of /api/v3/aggTrades against the exchange's ledger, over their span of ids."""

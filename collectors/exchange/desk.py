@@ -59,6 +59,7 @@ class Desk:
         )
         self.floor_ms = 0
         self.requests: Counter[str] = Counter()
+        self.queries: Counter[str] = Counter()
         self.statuses: Counter[str] = Counter()
         self._truth, self._script, self._limits = truth, script, limits
         self._clock, self._sleep = clock, sleep
@@ -74,8 +75,10 @@ class Desk:
 
     async def answer(self, method: str, target: str, headers: Mapping[str, str]) -> Answer:
         url = urlsplit(target)
+        query = parse_qs(url.query)
         self.requests[url.path] += 1
-        faults = self._faults(url.path, parse_qs(url.query).get("symbol", [""])[-1])
+        self.queries[f"{url.path}?{'&'.join(sorted(query))}"] += 1
+        faults = self._faults(url.path, query.get("symbol", [""])[-1])
         for placed in faults:
             if isinstance(placed.fault, RestSlow):
                 placed.hit()

@@ -57,12 +57,18 @@ def distorted(events: Iterable[Event], faults: Faults, way: Way) -> list[Event]:
 
 
 def _hit(event: Event, placed: Placed[Any], way: Way, make: "_Make") -> Sequence[Event]:
-    if not event.is_sound or not placed.takes(event.symbol, event.trade_id, event.time_ms):
+    is_meant = event.is_sound or _is_mute(placed.fault)
+    if not is_meant or not placed.takes(event.symbol, event.trade_id, event.time_ms):
         return (event,)
     made = make(event, placed, way)
     if len(made) != 1 or made[0] is not event:
         placed.hit()
     return made
+
+
+def _is_mute(fault: EventFault | End) -> bool:
+    """Whether nothing at all is to come, trade or not."""
+    return isinstance(fault, Drop) and fault.first_id is None and fault.last_id is None and fault.share == 1
 
 
 def _swapped(events: Iterable[Event], placed: Placed[Any], way: Way) -> list[Event]:

@@ -41,12 +41,24 @@ class Market(Protocol):
 
 
 class GeneratedMarket:
-    """`rate` multiplies the usual number of trades; the price path is the same at every rate."""
+    """`rate` multiplies the usual number of trades, of all symbols or of those named; the price path is the
+    same at every rate.
+    """
 
-    def __init__(self, seed: int = 1, *, symbols: Sequence[str] | None = None, rate: float = 1.0) -> None:
+    def __init__(
+        self,
+        seed: int = 1,
+        *,
+        symbols: Sequence[str] | None = None,
+        rate: float | Mapping[str, float] = 1.0,
+    ) -> None:
         self.seed = seed
         self._listings = {symbol: LISTINGS[symbol] for symbol in symbols or LISTINGS}
-        self._trades_a_day = {s: max(1, round(x.trades_a_day * rate)) for s, x in self._listings.items()}
+        rates = rate if isinstance(rate, Mapping) else dict.fromkeys(self._listings, rate)
+        self._trades_a_day = {
+            symbol: max(1, round(listing.trades_a_day * rates.get(symbol, 1.0)))
+            for symbol, listing in self._listings.items()
+        }
         self.instruments: Mapping[str, Instrument] = {s: x.instrument for s, x in self._listings.items()}
         self.symbols = tuple(self._listings)
         self._day = lru_cache(CACHED_DAYS)(self._planned_day)

@@ -17,13 +17,14 @@ from collectors.exchange.limits import Limits
 from collectors.exchange.link import Link
 from collectors.exchange.manner import manner
 from collectors.exchange.script import FaultScript
+from collectors.exchange.sidelines import Sidelines
 from collectors.exchange.streams import Slice
 from collectors.exchange.truth import Truth
 
 # A clock that jumps is followed in steps of this, so that sockets can drain between them.
 LONGEST_SLICE_MS = 1000
 # One that runs away is followed in no more steps than can be taken.
-MOST_SLICES = 64
+MOST_SLICES = 16
 
 
 class Press:
@@ -92,7 +93,9 @@ class Press:
             symbol: self._truth.streamed(symbol, after_ms + 1, until_ms + 1)
             for symbol in _subscribed(self._truth.symbols, links)
         }
-        slice_ = Slice(trades, after_ms, until_ms, skew_ms=self._skew_ms())
+        skew_ms = self._skew_ms()
+        sidelines = Sidelines(self._truth, self._truth.streamed, after_ms, until_ms, skew_ms=skew_ms)
+        slice_ = Slice(trades, after_ms, until_ms, skew_ms=skew_ms, sidelines=sidelines)
         for link in links:
             self._send(link, slice_, until_ms)
 

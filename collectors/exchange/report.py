@@ -47,7 +47,10 @@ class LinkReport:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """The whole exchange at a moment of its clock."""
+    """The whole exchange at a moment of its clock.
+
+    `queries` are requests by path and names of parameters: "/api/v3/aggTrades?fromId&limit&symbol".
+    """
 
     now_ms: int
     links: list[LinkReport]
@@ -56,6 +59,7 @@ class Report:
     weight_used: int
     most_weight_used: int
     requests: dict[str, int]
+    queries: dict[str, int]
     statuses: dict[str, int]
     faults_hit: dict[str, int]
     punishments: list[Punishment] = field(default_factory=list)

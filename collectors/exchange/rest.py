@@ -15,12 +15,17 @@ import msgspec
 from collectors.binance import MICROSECONDS_FROM, agg_trades_page
 from collectors.exchange.market import Market
 from collectors.exchange.replies import Reply, error_body
+from collectors.exchange.sidelines import book_at
 from collectors.exchange.veil import NO_VEIL, Veil
 from collectors.exchange.weights import WeightMeter
 from storage.trades import Instrument, TradeColumns
 
 DEFAULT_ROWS = 500
 MAX_ROWS = 1000
+DEFAULT_DEPTH = 100
+MAX_DEPTH = 5000
+# (levels at most, weight)
+DEPTH_WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +95,7 @@ def respond(tape: Tape, weights: WeightMeter, method: str, target: str, headers:
     """The reply to one request, its weight charged."""
     url = urlsplit(target)
     route = _ROUTES.get(url.path)
-    refusal = weights.charge(route.weight if route else 0, tape.now_ms)
+    refusal = weights.charge(route.weight(url.query) if route else 0, tape.now_ms)
     reply = refusal or (_answer(route, tape, weights, url.query, headers) if route else _NOT_FOUND)
     if method not in ("GET", "HEAD"):
         reply = Reply(405, b"")
@@ -170,17 +175,39 @@ def exchange_info(tape: Tape, asked: Asked, weight_limit: int) -> bytes:
     )
 
 
+def depth(tape: Tape, asked: Asked, _weight_limit: int) -> bytes:
+    """The order book as of the newest id that REST shows, so that a lag makes it older than the streams."""
+    symbol = _symbol(tape.instruments, asked.query)
+    limit = min(_whole(asked.query, "limit", DEFAULT_DEPTH), MAX_DEPTH)
+    if limit < 1:
+        raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
+    book = book_at(tape.market, symbol, tape.last_id(symbol))
+    return msgspec.json.encode(
+        {"lastUpdateId": book.update_id, "bids": book.bids(limit), "asks": book.asks(limit)}
+    )
+
+
+def depth_weight(query: str) -> int:
+    """By the levels asked for."""
+    text = parse_qs(query).get("limit", [str(DEFAULT_DEPTH)])[-1]
+    limit = int(text) if _NUMBER.fullmatch(text) else DEFAULT_DEPTH
+    return next((weight for most, weight in DEPTH_WEIGHTS if limit <= most), DEPTH_WEIGHTS[-1][1])
+
+
 @dataclass(frozen=True, slots=True)
 class _Route:
-    weight: int
+    """`weight` of a request by its query."""
+
+    weight: Callable[[str], int]
     answer: Callable[[Tape, Asked, int], bytes]
 
 
 _ROUTES = {
-    "/api/v3/ping": _Route(1, ping),
-    "/api/v3/time": _Route(1, server_time),
-    "/api/v3/aggTrades": _Route(4, agg_trades),
-    "/api/v3/exchangeInfo": _Route(20, exchange_info),
+    "/api/v3/ping": _Route(lambda _: 1, ping),
+    "/api/v3/time": _Route(lambda _: 1, server_time),
+    "/api/v3/aggTrades": _Route(lambda _: 4, agg_trades),
+    "/api/v3/exchangeInfo": _Route(lambda _: 20, exchange_info),
+    "/api/v3/depth": _Route(depth_weight, depth),
 }
 
 

@@ -202,6 +202,7 @@ class Exchange:
             weight_used=self.weights.used(now_ms),
             most_weight_used=self.weights.most_used,
             requests=dict(self._desk.requests),
+            queries=dict(self._desk.queries),
             statuses=dict(self._desk.statuses),
             faults_hit=self.script.hits(),
             punishments=list(self._punishments),

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
@@ -15,9 +15,14 @@ import numpy as np
 
 from collectors.binance import agg_trade_events, combined, stream_name
 from collectors.exchange.events import Event
-from storage.trades import TradeColumns
+from collectors.exchange.sidelines import SideEvent, Sidelines
+from storage.trades import IntArray, TradeColumns
+
+_T = TypeVar("_T")
 
 MAX_STREAMS = 1024
+# An event's time E is so long after its trade's T at most.
+MOST_LATE_MS = 50
 AGG_TRADE = "@aggTrade"
 METHODS = ("SUBSCRIBE", "UNSUBSCRIBE", "LIST_SUBSCRIPTIONS", "SET_PROPERTY", "GET_PROPERTY")
 
@@ -54,6 +59,11 @@ class Subscriptions:
             return _json({"result": self._result(request, now_ms), "id": request_id})
         except _BadRequest as bad:
             return self.error(bad.code, str(bad), request_id if _is_id(request_id) else None)
+
+    @property
+    def side_streams(self) -> list[str]:
+        """Those that bring something else than aggTrades."""
+        return [stream for stream in self.since_ms if not stream.endswith(AGG_TRADE)]
 
     def subscribe(self, streams: Iterable[str], now_ms: int) -> None:
         """Nothing is subscribed where one of the streams is refused."""
@@ -127,34 +137,65 @@ class Slice:
     """The trades of (after_ms, now_ms] as frames, each form of them made once for however many links."""
 
     def __init__(
-        self, trades: Mapping[str, TradeColumns], after_ms: int, now_ms: int, *, skew_ms: int = 0
+        self,
+        trades: Mapping[str, TradeColumns],
+        after_ms: int,
+        now_ms: int,
+        *,
+        skew_ms: int = 0,
+        sidelines: Sidelines | None = None,
     ) -> None:
         self._trades = {stream_name(symbol): (symbol, rows) for symbol, rows in trades.items() if len(rows)}
-        self._after_ms, self._now_ms, self._event_ms = after_ms, now_ms, now_ms + skew_ms
+        self._sent_ms = {stream: _sent_ms(rows, now_ms) for stream, (_, rows) in self._trades.items()}
+        self._after_ms, self._now_ms, self._skew_ms = after_ms, now_ms, skew_ms
+        self._sidelines = sidelines
         self._frames: dict[tuple[str, bool, bool], list[bytes]] = {}
+        self._sides: dict[tuple[str, bool, bool], list[Event]] = {}
 
     def frames(self, link: Subscriptions) -> Iterator[bytes]:
-        """What one link is due, a text frame's payload an event."""
-        for stream in self._trades:
-            since_ms = link.since_ms.get(stream)
-            if since_ms is not None:
-                missed = 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
-                yield from self._frames_of(stream, link)[missed:]
+        """What one link is due, a text frame's payload an event, in the order in which they are sent."""
+        due = [
+            (self._sent_ms[stream][at:], self._frames_of(stream, link)[at:]) for stream, at in self._due(link)
+        ]
+        yield from _by_time(due)
+        yield from (event.payload for event in self._side_events(link))
 
     def events(self, link: Subscriptions) -> Iterator[Event]:
         """The same with the trade that each is about, for faults to work on."""
-        for stream, (symbol, rows) in self._trades.items():
+        due = [
+            (self._sent_ms[stream][at:], self._events_of(stream, link, at)) for stream, at in self._due(link)
+        ]
+        yield from _by_time(due)
+        yield from self._side_events(link)
+
+    def _due(self, link: Subscriptions) -> Iterator[tuple[str, int]]:
+        """Each stream that the link is subscribed to, and how many rows came before that."""
+        for stream in self._trades:
             since_ms = link.since_ms.get(stream)
             if since_ms is not None:
-                missed = 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
-                payloads = self._frames_of(stream, link)[missed:]
-                about = zip(payloads, rows.id[missed:].tolist(), rows.time_ms[missed:].tolist(), strict=True)
-                yield from (Event(payload, symbol, trade_id, time_ms) for payload, trade_id, time_ms in about)
+                yield stream, 0 if since_ms <= self._after_ms else self._rows_until(stream, since_ms)
+
+    def _events_of(self, stream: str, link: Subscriptions, at: int) -> list[Event]:
+        symbol, rows = self._trades[stream]
+        payloads = self._frames_of(stream, link)[at:]
+        about = zip(payloads, rows.id[at:].tolist(), rows.time_ms[at:].tolist(), strict=True)
+        return [Event(payload, symbol, trade_id, time_ms) for payload, trade_id, time_ms in about]
 
     @property
     def oldest_ms(self) -> int:
         """T of the oldest trade; the slice's end where there is none."""
         return min((int(rows.time_ms[0]) for _, rows in self._trades.values()), default=self._now_ms)
+
+    def _side_events(self, link: Subscriptions) -> Iterator[Event]:
+        if self._sidelines is None:
+            return
+        for stream in link.side_streams:
+            form = (stream, link.combined, link.microseconds)
+            if form not in self._sides:
+                found = self._sidelines.events(stream, microseconds=link.microseconds)
+                self._sides[form] = [_side_event(stream, event, link.combined) for event in found]
+            since_ms = link.since_ms[stream]
+            yield from (event for event in self._sides[form] if event.time_ms > since_ms)
 
     def _rows_until(self, stream: str, time_ms: int) -> int:
         return int(np.searchsorted(self._trades[stream][1].time_ms, time_ms, side="right"))
@@ -163,10 +204,33 @@ class Slice:
         form = (stream, link.combined, link.microseconds)
         if form not in self._frames:
             symbol, rows = self._trades[stream]
-            events = agg_trade_events(symbol, rows, self._event_ms, microseconds=link.microseconds)
+            told_ms = self._sent_ms[stream] + self._skew_ms
+            events = agg_trade_events(symbol, rows, told_ms, microseconds=link.microseconds)
             texts = [combined(stream, event) for event in events] if link.combined else events
             self._frames[form] = [text.encode() for text in texts]
         return self._frames[form]
+
+
+def _sent_ms(rows: TradeColumns, now_ms: int) -> IntArray:
+    """(n,) when each row is sent: up to 50 ms after its trade, in order, and not after `now_ms`."""
+    late_ms = (rows.id * 2_654_435_761 >> 7) % (MOST_LATE_MS + 1)
+    sent: IntArray = np.minimum(np.maximum.accumulate(rows.time_ms + late_ms), now_ms)
+    return sent
+
+
+def _by_time(streams: Sequence[tuple[IntArray, list[_T]]]) -> list[_T]:
+    """What several streams send, in one order by time."""
+    if len(streams) <= 1:
+        return streams[0][1] if streams else []
+    order = np.argsort(np.concatenate([sent_ms for sent_ms, _ in streams]), kind="stable")
+    sent = [each for _, stream in streams for each in stream]
+    return [sent[at] for at in order.tolist()]
+
+
+def _side_event(stream: str, event: SideEvent, is_combined: bool) -> Event:
+    """About no trade: no fault changes it, only a link or a stream that is mute lacks it."""
+    text = combined(stream, event.payload) if is_combined else event.payload
+    return Event(text.encode(), event.symbol, 0, event.time_ms, is_sound=False)
 
 
 class RateWindow:

@@ -61,6 +61,9 @@ class SymbolCoverage(Shape):
     symbol: str
     market: str | None
     recording: bool
+    recorded_until: str | None = Field(description="last trade of a symbol that is no longer recorded")
+    status: str | None = Field(description="the exchange's word: TRADING, HALT, BREAK ..; DELISTED: gone")
+    status_since: str | None = Field(description="since when it was seen so")
     kept: Kept | None
     window: WindowShape = Field(description="what the fields below are about")
     trades: int
@@ -129,6 +132,7 @@ def coverage_answer(
         caveats=first_caveats(
             [
                 _silent(found),
+                _not_trading(found),
                 _no_longer(found),
                 "Digests are listed for one symbol: name it." if full and symbol is None else None,
                 "An hour is sealed, and has its digest, a minute after its end."
@@ -146,6 +150,9 @@ def _shape(holding: Holding, market: str | None, most_gaps: int) -> SymbolCovera
         symbol=holding.symbol,
         market=market,
         recording=holding.recording,
+        recorded_until=None if holding.recording or holding.last is None else iso(holding.last.last_ms),
+        status=None if holding.status is None else holding.status[0],
+        status_since=None if holding.status is None else iso_seconds(holding.status[1]),
         kept=_kept(holding),
         window=WindowShape(start=iso(holding.window.start_ms), end=iso(holding.window.end_ms)),
         trades=of_window.trades,
@@ -260,8 +267,13 @@ def _behind(holding: Holding) -> str:
 
 def _lacking(coverage: Coverage) -> str:
     if coverage.complete:
-        return "none missing."
+        return "none missing." + _certified(coverage)
     return f"{coverage.missing} missing, {coverage.covered_pct:.2f} % of the time covered."
+
+
+def _certified(coverage: Coverage) -> str:
+    lacking = coverage.certified - coverage.invalid
+    return f" The exchange has none for {lacking} ids." if lacking else ""
 
 
 def _warming(holding: Holding) -> str:
@@ -280,8 +292,21 @@ def _on_time(holding: Holding) -> bool:
     return holding.lag_ms is not None and holding.lag_ms <= GRACE_MS
 
 
+def _not_trading(found: Sequence[Holding]) -> str | None:
+    named = [
+        f"{holding.symbol} ({holding.status[0]} since {iso_seconds(holding.status[1])})"
+        for holding in found
+        if holding.status is not None and not holding.trades
+    ]
+    return f"Not trading at the exchange: {_some(named)}." if named else None
+
+
 def _no_longer(found: Sequence[Holding]) -> str | None:
-    ended = [holding.symbol for holding in found if not holding.recording]
+    ended = [
+        holding.symbol + (f" (since {iso_seconds(holding.last.last_ms)})" if holding.last is not None else "")
+        for holding in found
+        if not holding.recording
+    ]
     return f"Kept, and no longer recorded: {_some(ended)}." if ended else None
 
 

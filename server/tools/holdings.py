@@ -15,6 +15,8 @@ from storage.rollups import Rollup
 from storage.trades import Coverage
 from storage.view import LedgerView
 
+TRADING = "TRADING"
+
 
 @dataclass(frozen=True, slots=True)
 class AskedWindow:
@@ -35,8 +37,9 @@ class AskedWindow:
 class Holding:
     """A symbol as of `as_of_ms`: `first` and `last` run of all that is kept, and coverage of the window.
 
-    `known_ms` is the time up to which a live link vouches for the symbol. `sealed` are the sealed hours that
-    touch the window, newest first, each part with its rollup.
+    `status` is the exchange's word on it as last seen, with since when it was seen so. `known_ms` is the
+    time up to which a live link vouches for the symbol. `sealed` are the sealed hours that touch the window,
+    newest first, each part with its rollup.
     """
 
     symbol: str
@@ -49,6 +52,12 @@ class Holding:
     coverage: Coverage
     warmup: WarmupProgress | None
     sealed: tuple[tuple[int, Rollup], ...]
+    status: tuple[str, int] | None
+
+    @property
+    def trades(self) -> bool:
+        """Whether the exchange lets it be traded, as far as is known."""
+        return self.status is None or self.status[0] == TRADING
 
     @property
     def complete(self) -> bool:
@@ -102,6 +111,7 @@ def _holding(tape: Tape, symbol: str, asked: AskedWindow) -> Holding:
             coverage=coverage,
             warmup=tape.recording.warmup(symbol) if recording else None,
             sealed=tuple(view.sealed_hours(window.start_ms, window.end_ms)),
+            status=tape.ledger.status(symbol),
         )
 
 

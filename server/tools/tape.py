@@ -3,7 +3,7 @@
 Invariant: one question, one snapshot; its trades, histogram and coverage are of the same instant.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
@@ -33,7 +33,7 @@ class Recording(Protocol):
     """What the tools ask of the recorder."""
 
     @property
-    def symbols(self) -> list[str]: ...
+    def symbols(self) -> Sequence[str]: ...
     def live_until_ms(self, symbol: str) -> int | None: ...
     def warmup(self, symbol: str) -> WarmupProgress | None: ...
 

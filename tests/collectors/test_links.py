@@ -1,24 +1,48 @@
-"""The ring between a link and the parser, and the pauses between connections."""
+"""The ring between a socket and the parser, and the address of a connection."""
 
-from collectors.links import FIRST_DELAY_S, LONGEST_DELAY_S, Backoff, Ring
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.links import Ring, stream_path
+
+TEXTS = [b"a", b"b", b"c", b"d", b"e"]
+
+
+def filled(ring: Ring) -> Ring:
+    for at, text in enumerate(TEXTS):
+        ring.put(text, at)
+    return ring
 
 
 def test_a_full_ring_gives_up_the_oldest_and_counts_them_once() -> None:
-    ring = Ring(size=3)
-    for text in "abcde":
-        ring.put(text)
+    ring = filled(Ring(asyncio.Event(), 3, 100))
     assert ring.take_dropped() == 2
     assert ring.take_dropped() == 0
-    assert ring.take(2) == ["c", "d"]
-    assert ring.take(9) == ["e"]
-    assert ring.take(9) == []
+    assert ring.take(2) == ([b"c", b"d"], 3)
+    assert ring.take(9) == ([b"e"], 4)
+    assert ring.take(9) == ([], None)
 
 
-def test_pauses_grow_to_a_limit_and_data_alone_resets_them() -> None:
-    backoff = Backoff()
-    pauses = [backoff.next() for _ in range(20)]
-    assert all(0 <= pause <= LONGEST_DELAY_S for pause in pauses)
-    assert pauses[0] <= FIRST_DELAY_S
-    assert max(pauses) > FIRST_DELAY_S
-    backoff.reset()
-    assert backoff.next() <= FIRST_DELAY_S
+@given(st.lists(st.integers(0, 40)), st.integers(40, 100))
+def test_a_ring_never_holds_more_bytes_than_it_may(sizes: list[int], most: int) -> None:
+    ring = Ring(asyncio.Event(), 1_000, most)
+    for at, size in enumerate(sizes):
+        ring.put(b"x" * size, at)
+        assert ring.bytes <= most
+    dropped, (texts, _) = ring.take_dropped(), ring.take(len(sizes))
+    assert dropped + len(texts) == len(sizes)
+    assert [len(text) for text in texts] == sizes[dropped:]
+    assert ring.bytes == 0
+
+
+def test_a_ring_tells_that_there_is_something_to_take() -> None:
+    event = asyncio.Event()
+    filled(Ring(event, 9, 9))
+    assert event.is_set()
+
+
+def test_symbols_are_subscribed_in_lowercase_and_quoted_where_they_are_not_ascii() -> None:
+    assert stream_path(["BTCUSDT", "ETHUSDT"]) == "/stream?streams=btcusdt@aggTrade/ethusdt@aggTrade"
+    assert stream_path(["币安人生USDT"]).isascii()

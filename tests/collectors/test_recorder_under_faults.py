@@ -15,6 +15,9 @@ from collectors.exchange.faults import (
     Drop,
     Duplicate,
     End,
+    EventTime,
+    Fragment,
+    Hold,
     Invalid,
     Malformed,
     Refuse,
@@ -87,7 +90,7 @@ def test_a_link_that_ends_in_any_way_is_replaced_while_the_other_goes_on(tmp_pat
 
 def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
     report, _ = recorded_under(
-        lambda _: [End(), Refuse(until_s=1), RestLag(ms=2_000, head_first=True, until_s=4)],
+        lambda _: [End(), Refuse(until_s=1), RestLag(ms=2_000, head_first=True, until_s=12)],
         tmp_path,
         trades=1_500,
     )
@@ -144,3 +147,18 @@ def test_malformed_frames_lose_themselves_alone(tmp_path: Path) -> None:
 
 def test_rows_marked_invalid_are_kept_for_their_ids(tmp_path: Path) -> None:
     recorded_under(lambda soon: [Invalid(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 2)], tmp_path)
+
+
+def test_messages_in_fragments_and_a_burst_after_a_stall_are_taken_in_whole(tmp_path: Path) -> None:
+    """The burst is larger than what is received at a time."""
+    report, asked = recorded_under(
+        lambda _: [Fragment(links=(1,), parts=3), Hold(until_s=2)], tmp_path, trades=1_500
+    )
+    assert len(report.links) == 2
+    assert asked == 0
+
+
+def test_events_that_claim_to_be_of_the_future_make_no_link_look_late(tmp_path: Path) -> None:
+    report, asked = recorded_under(lambda _: [EventTime(links=(1,), ms=600_000)], tmp_path, trades=1_500)
+    assert len(report.links) == 2
+    assert asked == 0

@@ -7,30 +7,61 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits
-from collectors.rest import BinanceRest, RestAway, RestRefused, WeightBudget
+from collectors.request_weight import GUARD_MS, WeightBudget
+from collectors.rest import BinanceRest, RestAway, RestRefused
 from tests.clock import wall_ms
 
-MINUTE = 1_700_000_040_000 // 60_000 * 60_000
+# A minute of the budget's, as it begins.
+MINUTE = 1_700_000_040_000 // 60_000 * 60_000 + GUARD_MS
 
 
 def test_requests_go_until_the_share_is_spent_and_again_in_the_next_minute() -> None:
     budget = WeightBudget(limit=60, share=0.5)
-    assert [budget.wait_ms(10, MINUTE) for _ in range(3)] == [0, 0, 0]
-    assert budget.wait_ms(10, MINUTE + 15_000) == 45_000
-    assert budget.wait_ms(10, MINUTE + 60_000) == 0
+    assert [budget.wait_ms(9, MINUTE) for _ in range(3)] == [0, 0, 0]
+    assert budget.wait_ms(9, MINUTE + 15_000) == 45_000
+    assert budget.wait_ms(9, MINUTE + 60_000) == 0
 
 
 def test_the_exchanges_own_count_decides() -> None:
     budget = WeightBudget(limit=60, share=0.5)
+    assert budget.wait_ms(1, MINUTE) == 0
     budget.seen(29, MINUTE)
+    assert budget.used(MINUTE + 1) == 29
     assert budget.wait_ms(4, MINUTE + 1) == 59_999
     budget.seen(3, MINUTE + 60_000)
     assert budget.wait_ms(4, MINUTE + 60_001) == 0
 
 
+def test_a_count_of_the_minute_before_is_not_taken_for_that_of_the_new_one() -> None:
+    budget = WeightBudget(limit=60, share=0.5)
+    assert budget.wait_ms(4, MINUTE + 59_900) == 0
+    assert budget.wait_ms(4, MINUTE + 60_000) == 0
+    budget.seen(30, MINUTE + 59_900)
+    assert budget.used(MINUTE + 60_001) == 4
+
+
+def test_minutes_are_those_of_the_exchanges_clock() -> None:
+    budget = WeightBudget(limit=60, share=0.5)
+    budget.offset_ms = -20_000
+    assert budget.wait_ms(29, MINUTE + 30_000) == 0
+    assert budget.wait_ms(29, MINUTE + 60_000) == 20_000
+
+
 def test_a_request_heavier_than_the_share_still_goes_alone() -> None:
     budget = WeightBudget(limit=12, share=0.5)
     assert budget.wait_ms(20, MINUTE) == 0
+    assert budget.wait_ms(1, MINUTE) == 60_000
+
+
+def test_what_is_in_no_hurry_has_a_share_of_its_own_and_is_left_some() -> None:
+    budget = WeightBudget(limit=6_000)
+    assert [budget.wait_ms(1_000, MINUTE, hurried=False) for _ in range(2)] == [0, 60_000]
+    spent = 1_000
+    while budget.wait_ms(4, MINUTE) == 0:
+        spent += 4
+    assert 4_890 < spent <= 4_900
+    assert budget.wait_ms(100, MINUTE, hurried=False) == 0
+    assert budget.wait_ms(100, MINUTE, hurried=False) == 60_000
 
 
 def test_silence_asked_for_is_kept_to_the_millisecond() -> None:
@@ -41,16 +72,19 @@ def test_silence_asked_for_is_kept_to_the_millisecond() -> None:
     assert budget.wait_ms(1, MINUTE + 7_000) == 0
 
 
-@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 30_000)), max_size=60))
-def test_no_minute_ever_holds_more_than_the_share(requests: list[tuple[int, int]]) -> None:
+@given(st.lists(st.tuples(st.integers(1, 20), st.integers(0, 30_000), st.booleans()), max_size=60))
+def test_no_minute_ever_holds_more_than_the_share(requests: list[tuple[int, int, bool]]) -> None:
     budget = WeightBudget(limit=100, share=0.5)
-    now_ms, spent = MINUTE, dict[int, int]()
-    for weight, pause_ms in requests:
+    now_ms, spent, ordinary = MINUTE, dict[int, int](), dict[int, int]()
+    for weight, pause_ms, hurried in requests:
         now_ms += pause_ms
-        while wait_ms := budget.wait_ms(weight, now_ms):
+        while wait_ms := budget.wait_ms(weight, now_ms, hurried=hurried):
             now_ms += wait_ms
-        spent[now_ms // 60_000] = spent.get(now_ms // 60_000, 0) + weight
+        minute = (now_ms - GUARD_MS) // 60_000
+        spent[minute] = spent.get(minute, 0) + weight
+        ordinary[minute] = ordinary.get(minute, 0) + (0 if hurried else weight)
     assert all(weight <= 50 for weight in spent.values())
+    assert all(weight <= 20 for weight in ordinary.values())
 
 
 def test_a_refusal_carries_the_exchanges_code_and_an_outage_is_told_apart() -> None:
@@ -80,7 +114,7 @@ def test_the_announced_limit_is_never_passed() -> None:
         ):
             await rest.exchange_info(["BTCUSDT"])
             assert rest.budget.limit == 60
-            within_limit = 50 // 4 - 20 // 4
+            within_limit = (49 - 20) // 4
             for _ in range(within_limit):
                 await rest.trades_from_time("BTCUSDT", wall_ms() - 3_600_000)
             assert rest.budget.wait_ms(4, wall_ms()) > 0 or wall_ms() % 60_000 < 5_000

@@ -1,9 +1,11 @@
 """One order by id, whatever the links do."""
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.sequencer import Sequencer
+from collectors.sequencer import MOST_CONFLICTS, Sequencer
 from storage.trades import TradeColumns
 from tests.tapes import START_MS, columns, rows_of, run_of
 
@@ -111,3 +113,22 @@ def test_the_wait_ends_when_too_much_is_held() -> None:
     rows = run_of(2, 50_001)
     assert len(sequencer.accept(rows)) == 50_001
     assert not sequencer.waiting
+
+
+def test_conflicts_are_handed_out_once_with_both_contents() -> None:
+    first, other = (5, START_MS, 100, 10, 1, 1, False), (5, START_MS, 200, 10, 1, 1, False)
+    sequencer = Sequencer(head=4)
+    sequencer.accept(columns([first]))
+    sequencer.accept(columns([other]))
+    (conflict,) = sequencer.take_conflicts()
+    assert (rows_of(conflict.kept), rows_of(conflict.other)) == ([first], [other])
+    assert sequencer.take_conflicts() == []
+
+
+def test_more_conflicts_than_are_kept_are_counted_all_the_same() -> None:
+    sequencer = Sequencer(head=0)
+    tape = run_of(1, 3 * MOST_CONFLICTS)
+    sequencer.accept(tape)
+    sequencer.accept(replace(tape, price_int=tape.price_int + 1))
+    assert len(sequencer.take_conflicts()) == MOST_CONFLICTS
+    assert sequencer.conflicts == 3 * MOST_CONFLICTS

@@ -18,6 +18,7 @@ import structlog
 from collectors.binance import DAY_MS, start_of
 from collectors.exchange import GeneratedMarket
 from server.cli import main
+from storage.absences import Absence, Seen
 from storage.checkpoints import readable
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
@@ -160,6 +161,29 @@ def test_an_audit_names_what_differs(
     absent = tapedeck(urls, tmp_path / "l", "audit", TODAY + timedelta(days=2))
     assert absent.returncode == 1
     assert "not there (yet)" in absent.stdout
+
+
+def test_an_audit_asks_again_for_ids_certified_missing(
+    urls: dict[str, Any], printed: dict[date, TradeColumns], tmp_path: Path
+) -> None:
+    trades = printed[BEFORE]
+    below, above = (Seen(int(trades.id[at]), int(trades.time_ms[at])) for at in (99, 103))
+    with TradeLedger.open(tmp_path / "l") as ledger:
+        ledger.append("BTCUSDT", trades.take(slice(0, 100)))
+        ledger.append("BTCUSDT", trades.take(slice(103, None)))
+        ledger.keep_absence(
+            "BTCUSDT", Absence(below.id + 1, above.id - 1, below, above, 0, 1, 12, "certified")
+        )
+    audited = tapedeck(urls, tmp_path / "l", "audit", BEFORE)
+    assert audited.returncode == 1
+    ids = f"{below.id + 1}-{above.id - 1}"
+    assert f"3 ids in the dump, not in the ledger: {ids}" in audited.stdout
+    assert f"3 ids certified missing: {ids}, asked for 12 times; REST has 3 of them now" in audited.stdout
+    assert f"tapedeck backfill BTCUSDT --from {BEFORE}" in audited.stdout
+    tapedeck(urls, tmp_path / "l", "backfill", "BTCUSDT", "--from", BEFORE, "--to", YESTERDAY)
+    with TradeLedger.open(tmp_path / "l") as ledger:
+        assert ledger.absences("BTCUSDT") == ()
+        assert ledger.gaps("BTCUSDT") == ()
 
 
 @pytest.mark.parametrize(

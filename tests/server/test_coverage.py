@@ -4,7 +4,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 import pytest
 
 from server.tools import coverage
+from server.tools.answers import iso_seconds
 from server.tools.arguments import iso
 from storage import ledger as ledger_module
+from storage.absences import Absence, Seen
 from storage.blocks import Block
 from storage.ledger import TradeLedger
 from storage.trades import Instrument, TradeColumns
@@ -76,6 +78,9 @@ def test_a_symbol_is_answered_with_all_that_is_kept_of_it(desk: Desk) -> None:
         "symbol": "BTCUSDT",
         "market": "binance spot",
         "recording": True,
+        "recorded_until": None,
+        "status": "TRADING",
+        "status_since": "1970-01-01T00:00:00Z",
         "kept": {
             "first": iso(END_MS - 30 * HOUR_MS),
             "last": iso(END_MS - STEP_MS),
@@ -208,6 +213,45 @@ def test_the_overview_has_every_symbol_recorded_or_kept(desk: Desk) -> None:
     assert answer["summary"].startswith("PARTIAL: 3 spot symbols, 2 recorded, 1 incomplete.")
     assert answer["listed"] == {"shown": 3, "total": 3, "more": None}
     assert ask(desk, symbol="SOLUSDT")["symbols"] == [nothing]
+
+
+def test_a_symbol_that_is_halted_or_gone_or_not_configured_is_named_with_since_when(desk: Desk) -> None:
+    for symbol in ("BTCUSDT", "ETHUSDT", "LUNAUSDT"):
+        sealed(desk.ledger, symbol, tape(2))
+    for status, hours in (("TRADING", 9), ("HALT", 5), ("HALT", 3)):
+        tick = Decimal("0.01") if hours > 3 else Decimal("0.10")
+        desk.ledger.keep_instrument(
+            replace(instrument("ETHUSDT"), status=status, tick=tick), since_ms=END_MS - hours * HOUR_MS
+        )
+    desk.ledger.keep_instrument(instrument("LUNAUSDT"), since_ms=0)
+    desk.ledger.keep_instrument(replace(instrument("LUNAUSDT"), status="DELISTED"), since_ms=END_MS)
+    desk.recording = Recording(symbols=("BTCUSDT", "ETHUSDT"))
+    answer = ask(desk)
+    found = {part["symbol"]: part for part in answer["symbols"]}
+    halted, gone = found["ETHUSDT"], found["LUNAUSDT"]
+    assert (halted["status"], halted["status_since"]) == ("HALT", iso_seconds(END_MS - 5 * HOUR_MS))
+    assert (halted["recording"], halted["recorded_until"], halted["complete"]) == (True, None, True)
+    assert (gone["status"], gone["recording"], gone["trades"]) == ("DELISTED", False, 120)
+    assert gone["recorded_until"] == iso(END_MS - STEP_MS)
+    assert answer["caveats"] == [
+        f"Not trading at the exchange: ETHUSDT (HALT since {iso_seconds(END_MS - 5 * HOUR_MS)}), "
+        f"LUNAUSDT (DELISTED since {iso_seconds(END_MS)}).",
+        f"Kept, and no longer recorded: LUNAUSDT (since {iso_seconds(END_MS - STEP_MS)}).",
+    ]
+    assert desk.answer("get_volume_profile", symbol="LUNAUSDT")["total_volume"]
+
+
+def test_ids_that_the_exchange_lacks_are_named_and_leave_an_answer_complete(desk: Desk) -> None:
+    rows = tape(30)
+    sealed(desk.ledger, "BTCUSDT", rows.take((rows.id < 401) | (rows.id > 410)))
+    below, above = (Seen(i, END_MS) for i in (400, 411))
+    desk.ledger.keep_absence("BTCUSDT", Absence(401, 410, below, above, 0, 1, 10, "certified"))
+    answer = ask(desk, symbol="BTCUSDT")
+    [symbol] = answer["symbols"]
+    assert (symbol["trades"], symbol["missing"], symbol["certified"]) == (1790, 0, 10)
+    assert (symbol["complete"], symbol["covered_pct"]) == (True, 100.0)
+    assert [(gap["first_id"], gap["state"]) for gap in symbol["gaps"]] == [(401, "certified")]
+    assert "none missing. The exchange has none for 10 ids." in answer["summary"]
 
 
 def test_an_empty_ledger_says_so(desk: Desk) -> None:

@@ -247,6 +247,7 @@ def test_status_as_json_has_every_figure(data_dir: Path, capsys: pytest.CaptureF
         "invalid": 0,
         "missing": 10,
         "gaps": 1,
+        "certified": 0,
         "sealed_hours": 2,
         "unsealed_trades": 60,
         "bytes": stored,

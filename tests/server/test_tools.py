@@ -72,7 +72,7 @@ class Desk:
     def call(self, tool: str, **arguments: Any) -> CallToolResult:
         async def run() -> CallToolResult:
             mcp = MCPServer("test")
-            tape = Tape(self.ledger, self.recording, lambda: END_MS, self.retention_hours)  # type: ignore[arg-type]
+            tape = Tape(self.ledger, self.recording, lambda: END_MS, self.retention_hours)
             add_tools(mcp, tape)
             async with Client(mcp) as client:
                 return await client.call_tool(tool, arguments)
@@ -346,7 +346,7 @@ def test_a_store_that_cannot_be_read_is_named_as_such(desk: Desk, monkeypatch: p
 def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
     async def run() -> None:
         mcp = MCPServer("test")
-        add_tools(mcp, Tape(desk.ledger, desk.recording, lambda: END_MS))  # type: ignore[arg-type]
+        add_tools(mcp, Tape(desk.ledger, desk.recording, lambda: END_MS))
         async with Client(mcp) as client:
             tools = (await client.list_tools()).tools
         assert [tool.name for tool in tools] == [*TOOLS, "get_data_coverage"]

@@ -1,0 +1,64 @@
+"""Our clock against the exchange's, at the start and every few minutes.
+
+Invariant: an offset is told of and counted with; no trade's time is ever corrected by it.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from collectors.clock import Clock
+from collectors.rest import BinanceRest, RestError
+
+log = structlog.get_logger()
+
+EVERY_S = 300.0
+AWAY_S = 10.0
+# Beyond it windows that end now, lags and ages are visibly wrong.
+MOST_MS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """How far the exchange's clock is ahead of ours, give or take half of the round trip."""
+
+    offset_ms: int
+    round_trip_ms: int
+
+    @property
+    def is_large(self) -> bool:
+        """Whether the clocks differ by more than `MOST_MS` beyond doubt."""
+        return abs(self.offset_ms) - self.round_trip_ms / 2 > MOST_MS
+
+
+class ClockCheck:
+    """Asks REST what time it is; its minutes count for the request weight."""
+
+    def __init__(self, rest: BinanceRest, clock: Clock) -> None:
+        self._rest = rest
+        self._clock = clock
+        self.offset: Offset | None = None
+
+    async def run(self) -> None:
+        """Compare until it is cancelled."""
+        while True:
+            try:
+                await self.compare()
+            except RestError as error:
+                log.debug("clock not compared", error=str(error))
+                await self._clock.sleep(AWAY_S)
+            else:
+                await self._clock.sleep(EVERY_S)
+
+    async def compare(self) -> Offset:
+        """Raises `RestError`."""
+        told = await self._rest.server_time()
+        offset = Offset(told.time_ms - (told.sent_ms + told.came_ms) // 2, told.came_ms - told.sent_ms)
+        was_large = self.offset is not None and self.offset.is_large
+        self.offset, self._rest.budget.offset_ms = offset, offset.offset_ms
+        facts = {"offset_ms": offset.offset_ms, "round_trip_ms": offset.round_trip_ms}
+        if offset.is_large and not was_large:
+            log.warning("clock differs from the exchange's", **facts, fix="set this machine's clock, by NTP")
+        elif was_large and not offset.is_large:
+            log.info("clock agrees with the exchange's again", **facts)
+        return offset

@@ -1,0 +1,63 @@
+"""Up to when each symbol's trades are known: which connections vouch for it without a break.
+
+A connection vouches for the stretch of trade times from the first trade that it brought to the newest: no
+trade of its symbols in there is unknown. A symbol is joined to it, and known as far as it vouches, once that
+stretch touches what is known of the symbol: by a trade of the symbol in it, whose id says what was missed
+before; by beginning before the symbol's known end; or because REST, asked later, has nothing newer.
+
+Invariant: nothing is known of a time for which nothing vouches. No I/O and no clock.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True, eq=False)
+class Voucher:
+    """The stretch of trade times that a connection vouches for; it began at `since_ms` by our clock."""
+
+    since_ms: int
+    from_ms: int | None = None
+    until_ms: int | None = None
+
+    def extend(self, event_ms: int) -> None:
+        """An event of that time has come through."""
+        if self.from_ms is None or self.until_ms is None:
+            self.from_ms = self.until_ms = event_ms
+        else:
+            self.until_ms = max(self.until_ms, event_ms)
+
+
+@dataclass(slots=True)
+class Known:
+    """What is known of one symbol."""
+
+    until_ms: int | None = None
+    joined: set[Voucher] = field(default_factory=set)
+    waiting: bool = False
+
+    def settle(self, vouchers: Iterable[Voucher]) -> None:
+        """Take what these vouch for into account, unless rows wait behind a jump of their ids."""
+        for voucher in vouchers:
+            # What else happened in its first millisecond may have come before it did.
+            if None not in (self.until_ms, voucher.from_ms) and self.until_ms > voucher.from_ms:  # type: ignore[operator]
+                self.joined.add(voucher)
+        if not self.waiting:
+            self._extend(self.joined)
+
+    def join(self, voucher: Voucher) -> None:
+        """A trade of the symbol came through: its id says what is missing before."""
+        self.joined.add(voucher)
+
+    def shown(self, vouchers: Iterable[Voucher], until_ms: int) -> None:
+        """REST has nothing that we lack of what was traded before `until_ms` of our clock."""
+        self.joined.update(voucher for voucher in vouchers if voucher.since_ms <= until_ms)
+
+    def leave(self, voucher: Voucher) -> None:
+        """The connection vouches no longer, or not for what came before."""
+        self.joined.discard(voucher)
+
+    def _extend(self, vouchers: Iterable[Voucher]) -> None:
+        newest = [voucher.until_ms for voucher in vouchers if voucher.until_ms is not None]
+        if newest:
+            self.until_ms = max(self.until_ms or 0, *newest)

@@ -1,0 +1,50 @@
+"""The recorder in figures: what a scrape or a status page is shown of symbols and links.
+
+Invariant: a snapshot; nothing in it changes any more, and counters never go back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolFigures:
+    """Counters are since the start; `lag_ms` is the least of the links', from event to receipt."""
+
+    symbol: str
+    trades: int
+    duplicates: int
+    conflicts: int
+    gaps_opened: int
+    head: int | None
+    lag_ms: int | None
+    is_synced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkFigures:
+    """A connection that is up; `lag_ms` is that of its newest event when it was received."""
+
+    host: str
+    number: int
+    symbols: int
+    age_s: float
+    lag_ms: int | None
+    received: int
+    waiting: int
+    waiting_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """All of it. `ends` counts links that ended by host and close code; `replaced` and `refused` are others
+    that a line opened anew for."""
+
+    symbols: tuple[SymbolFigures, ...]
+    links: tuple[LinkFigures, ...]
+    ends: Mapping[tuple[str, str], int]
+    attempts: int
+    malformed: int
+    dropped: int
+    refused: int
+    flush_s: float

@@ -1,0 +1,424 @@
+"""Filling: the first start's history and whatever the links did not bring, fetched over REST.
+
+Invariant: what is missing is asked for by id and never by time, the one look-up of a first start aside; a row
+goes into the ledger under its own id, whatever was asked for. Of all symbols the newest missing ids go first.
+"""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import structlog
+
+from collectors.backfill import Page, PutOff, newest_page, not_answered
+from collectors.binance import AggTradesPage
+from collectors.certification import Rule, after_asking, lacking
+from collectors.clock import Clock
+from collectors.gap_watch import Change, GapCounts, GapWatch
+from collectors.rest import BinanceRest, RestAway, RestRefused
+from storage.absences import Absence, span
+from storage.held_ids import Run
+from storage.keys import hour_of
+from storage.ledger import TradeLedger
+from storage.trades import Gap, TradeColumns
+
+log = structlog.get_logger()
+
+# A round trip of 100 ms must not bound the rate: four at once spend a minute's weight in 31 s. With room for
+# every symbol's three, the one whose pages span the most time would run ahead of the others.
+PAGES_AT_ONCE = 4
+PAGES_OF_ONE = 3
+IDLE_S = 0.25
+LOOK_MS = 1_000
+# Symbols looked at before others have their turn on the event loop.
+LOOKED_AT = 50
+TELL_MS = 15_000
+FIRST_AWAY_MS = 1_000
+LONGEST_AWAY_MS = 30_000
+# Where a symbol's history begins at REST is asked again after so long.
+FLOOR_MS = 3_600_000
+
+
+@dataclass(slots=True)
+class Progress:
+    """Trades fetched over REST between two moments (UTC ms); `warming`: of a first start's history."""
+
+    since_ms: int
+    until_ms: int = 0
+    fetched: int = 0
+    warming: bool = False
+
+    @property
+    def per_s(self) -> float:
+        """Trades fetched a second; 0.0 before the first page."""
+        return self.fetched * 1000 / max(self.until_ms - self.since_ms, 1) if self.fetched else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FillingState:
+    """How it stands with one symbol's gaps: what became of them since the start; ids in open gaps, those of
+    them that are out of reach (before REST's history, or too old to be kept); history still to come below all
+    that is held; certified ids; trades fetched since the start."""
+
+    counts: GapCounts
+    missing: int
+    out_of_reach: int
+    history: int
+    certified: int
+    fetched: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Floor:
+    """Where REST's history of a symbol begins, and when that was asked."""
+
+    first_id: int
+    asked_ms: int
+
+
+@dataclass(slots=True)
+class _Symbol:
+    """What is known of one symbol's filling."""
+
+    progress: Progress
+    flying: list[Page] = field(default_factory=list)
+    put_off: PutOff = field(default_factory=PutOff)
+    watch: GapWatch = field(default_factory=GapWatch)
+    floor: _Floor | None = None
+    beginning: bool = False
+    not_before_ms: int = 0
+    fetched: int = 0
+
+
+class Filling:
+    """Keeps some pages of REST under way as long as something is missing.
+
+    `symbols` are those recorded now; `retention_ms` is how long trades are kept, None keeps everything.
+    """
+
+    def __init__(
+        self,
+        ledger: TradeLedger,
+        rest: BinanceRest,
+        clock: Clock,
+        *,
+        symbols: Callable[[], Sequence[str]],
+        warmup_ms: int,
+        retention_ms: int | None = None,
+        rule: Rule | None = None,
+    ) -> None:
+        self._ledger = ledger
+        self._rest = rest
+        self._clock = clock
+        self._names = symbols
+        self._warmup_ms = warmup_ms
+        self._retention_ms = retention_ms
+        self._rule = rule or Rule()
+        self._symbols = defaultdict[str, _Symbol](lambda: _Symbol(Progress(clock())))
+        self._away_ms = 0
+        self._not_before_ms = 0
+        self._looked_ms = self._told_ms = 0
+
+    # What readers ask
+
+    def progress(self, symbol: str) -> Progress:
+        """How far the fetching of a symbol's history has come in this run."""
+        return self._symbols[symbol].progress
+
+    def state(self, symbol: str) -> FillingState:
+        gaps = self._ledger.gaps(symbol)
+        certified = sum(gap.missing for gap in gaps if gap.state == "certified")
+        history = self._ledger.history_wanted(symbol)
+        return FillingState(
+            self._symbols[symbol].watch.counts,
+            missing=sum(gap.missing for gap in gaps) - certified,
+            out_of_reach=self._out_of_reach(symbol, gaps),
+            history=0 if history is None else history.missing,
+            certified=certified,
+            fetched=self._symbols[symbol].fetched,
+        )
+
+    def _out_of_reach(self, symbol: str, gaps: Sequence[Gap]) -> int:
+        kept_from_ms, below = self._kept_from_ms(), self._below_floor(symbol)
+        return sum(
+            gap.missing if gap.before_ms < kept_from_ms else _common(gap, below)
+            for gap in gaps
+            if gap.state == "open"
+        )
+
+    def wanted(self, symbol: str) -> int:
+        """How many ids are being fetched: those missing that REST has not just failed to serve."""
+        given_up = [*self._symbols[symbol].put_off.runs, *map(span, self._ledger.absences(symbol))]
+        given_up += self._below_floor(symbol)
+        kept_from_ms = self._kept_from_ms()
+        gaps = [gap for gap in self._gaps(symbol) if gap.state == "open" and gap.before_ms >= kept_from_ms]
+        return sum(gap.missing - _common(gap, given_up) for gap in gaps)
+
+    # The work
+
+    async def run(self) -> None:
+        """Fetch what is missing until it is cancelled."""
+        flying = set[asyncio.Task[None]]()
+        try:
+            while True:
+                await self._look()
+                while len(flying) < PAGES_AT_ONCE and (work := self._next()) is not None:
+                    flying.add(asyncio.create_task(self._guarded(work)))
+                nap = asyncio.create_task(self._clock.sleep(IDLE_S))
+                done, _ = await asyncio.wait({*flying, nap}, return_when=asyncio.FIRST_COMPLETED)
+                nap.cancel()
+                flying -= done
+                for task in done - {nap}:
+                    task.result()
+        finally:
+            for task in flying:
+                task.cancel()
+            await asyncio.gather(*flying, return_exceptions=True)
+            for known in self._symbols.values():
+                known.flying.clear()
+                known.beginning = False
+
+    async def catch_up(self, symbol: str) -> bool:
+        """Fetch what is newer than the newest row held; whether REST shows nothing newer."""
+        runs = self._ledger.runs(symbol)
+        if not runs:
+            return True
+        rows = await self._rest.trades_from_id(symbol, runs[-1].last_id + 1, hurried=False)
+        self._add(symbol, rows)
+        return len(rows) == 0
+
+    # What next
+
+    def _next(self) -> "Page | str | None":
+        """A page to ask for, or a symbol whose history is to begin; noted as under way."""
+        now_ms = self._clock()
+        if self._ledger.is_behind or now_ms < self._not_before_ms:
+            return None
+        pages = []
+        for symbol in self._names():
+            known = self._symbols[symbol]
+            if now_ms < known.not_before_ms or known.beginning:
+                continue
+            if self._ledger.warmup_from_ms(symbol) is None:
+                known.beginning = True
+                return symbol
+            if len(known.flying) < PAGES_OF_ONE and (page := self._page_of(symbol, now_ms)) is not None:
+                pages.append(page)
+        if not pages:
+            return None
+        newest = max(pages, key=lambda page: page.time_ms)
+        self._symbols[newest.symbol].flying.append(newest)
+        return newest
+
+    def _page_of(self, symbol: str, now_ms: int) -> Page | None:
+        known = self._symbols[symbol]
+        absences = self._ledger.absences(symbol)
+        busy = [page.run for page in known.flying] + known.put_off.until_later(now_ms)
+        spoken_for = [*busy, *map(span, absences), *self._below_floor(symbol)]
+        page = newest_page(symbol, self._gaps(symbol), spoken_for, self._kept_from_ms())
+        return page or self._due(symbol, absences, busy, now_ms)
+
+    def _due(self, symbol: str, absences: Sequence[Absence], busy: Sequence[Run], now_ms: int) -> Page | None:
+        """Ids that the exchange lacked, when it is time to ask for them again."""
+        for absence in absences:
+            ids = Gap(absence.first_id, absence.last_id, 0, 0)
+            if self._rule.due_ms(absence) <= now_ms and not _common(ids, busy):
+                return Page(symbol, absence.first_id, absence.last_id, absence.above.time_ms, True)
+        return None
+
+    def _gaps(self, symbol: str) -> list[Gap]:
+        """What is missing, newest first: between the ids held, then below them."""
+        history = self._ledger.history_wanted(symbol)
+        return [*reversed(self._ledger.gaps(symbol)), *([history] if history is not None else [])]
+
+    def _below_floor(self, symbol: str) -> list[Run]:
+        floor = self._symbols[symbol].floor
+        return [] if floor is None or floor.first_id == 0 else [Run(0, floor.first_id - 1, 0, 0)]
+
+    def _kept_from_ms(self) -> int:
+        """From when on trades are not deleted at once: whole hours go."""
+        return 0 if self._retention_ms is None else hour_of(self._clock() - self._retention_ms)
+
+    # Asking
+
+    async def _guarded(self, work: "Page | str") -> None:
+        """REST that is away is left alone for a while, a symbol that it refuses too."""
+        symbol = work if isinstance(work, str) else work.symbol
+        known = self._symbols[symbol]
+        try:
+            await (self._begin(symbol) if isinstance(work, str) else self._fetch(work))
+        except RestAway as error:
+            self._leave_alone(str(error))
+        except RestRefused as refusal:
+            known.not_before_ms = self._clock() + LONGEST_AWAY_MS
+            log.warning("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
+        else:
+            self._answered()
+        finally:
+            if isinstance(work, str):
+                known.beginning = False
+            elif work in known.flying:
+                known.flying.remove(work)
+
+    def _leave_alone(self, error: str) -> None:
+        """Pages that were under way together fail together, and count once."""
+        now_ms = self._clock()
+        if now_ms < self._not_before_ms:
+            return
+        if not self._away_ms:
+            log.warning("rest away", error=error)
+        self._away_ms = min(max(2 * self._away_ms, FIRST_AWAY_MS), LONGEST_AWAY_MS)
+        self._not_before_ms = now_ms + self._away_ms
+
+    def _answered(self) -> None:
+        if self._away_ms:
+            log.info("rest back")
+        self._away_ms = 0
+
+    async def _begin(self, symbol: str) -> None:
+        """First start: where the wanted history begins, and the newest page; all between is still to come."""
+        from_ms = self._clock() - self._warmup_ms
+        if not self._warmup_ms:
+            self._ledger.set_warmup(symbol, from_ms)
+            return
+        first = await self._rest.trades_from_time(symbol, from_ms)
+        newest = await self._rest.newest_trades(symbol)
+        from_id = int(first.id[0]) if len(first) else None
+        if from_id is not None:
+            self._add(symbol, newest.take(newest.id >= from_id))
+        self._ledger.set_warmup(symbol, from_ms, from_id)
+        log.info("warm-up begins", symbol=symbol, from_ms=from_ms, missing=self.wanted(symbol))
+
+    async def _fetch(self, page: Page) -> None:
+        answer = await self._rest.page_from_id(page.symbol, page.from_id, hurried=not page.known_absent)
+        left = self._take(page, answer)
+        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
+            await self._ask_where_history_begins(page, jumped_to)
+
+    def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
+        """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
+        rows, now_ms = answer.trades.by_id(), self._clock()
+        sound = not answer.malformed
+        self._add(page.symbol, rows.take((rows.id >= page.first_id) & (rows.id <= page.last_id)))
+        if sound:
+            known = self._ledger.absences(page.symbol)
+            for found in lacking(rows, now_ms):
+                for absence in after_asking(known, found, self._rule):
+                    self._ledger.keep_absence(page.symbol, absence)
+        left = not_answered(page, rows.id, sound=sound)
+        delays = self._symbols[page.symbol].put_off.answered(page, left, now_ms)
+        for run, delay_ms in zip(left, delays, strict=True):
+            log.info(
+                "not served",
+                symbol=page.symbol,
+                first_id=run.first_id,
+                last_id=run.last_id,
+                served_from=int(rows.id[0]) if len(rows) else None,
+                retry_s=delay_ms / 1000,
+            )
+        return left
+
+    async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
+        """A page that jumps ahead may have been asked for ids before the exchange's history.
+
+        Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
+        """
+        known, now_ms = self._symbols[page.symbol], self._clock()
+        if known.floor is not None and now_ms - known.floor.asked_ms < FLOOR_MS:
+            return
+        before, known.floor = known.floor, _Floor(known.floor.first_id if known.floor else 0, now_ms)
+        try:
+            oldest = await self._rest.trades_from_id(page.symbol, 0, hurried=False)
+        except RestAway:
+            known.floor = before
+            raise
+        runs = self._ledger.runs(page.symbol)
+        if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
+            return
+        begins = int(oldest.id[0])
+        known.floor = _Floor(begins, now_ms)
+        history = self._ledger.history_wanted(page.symbol)
+        if history is not None and history.first_id < begins:
+            self._ledger.set_warmup(
+                page.symbol, self._ledger.warmup_from_ms(page.symbol) or 0, min(begins, history.last_id + 1)
+            )
+        log.warning(
+            "history begins later at the exchange",
+            symbol=page.symbol,
+            wanted_from=page.first_id,
+            begins=begins,
+        )
+
+    def _add(self, symbol: str, rows: TradeColumns) -> None:
+        progress = self.progress(symbol)
+        new = self._ledger.append(symbol, rows).new
+        progress.fetched += new
+        progress.until_ms = self._clock()
+        self._symbols[symbol].fetched += new
+
+    # Telling
+
+    async def _look(self) -> None:
+        """Once a second: what became of gaps; now and then: how far the history has come."""
+        now_ms = self._clock()
+        if now_ms - self._looked_ms < LOOK_MS:
+            return
+        self._looked_ms = now_ms
+        tell = now_ms - self._told_ms >= TELL_MS
+        if tell:
+            self._told_ms = now_ms
+        for at, symbol in enumerate(list(self._names())):
+            if at % LOOKED_AT == LOOKED_AT - 1:
+                await asyncio.sleep(0)
+            known, history = self._symbols[symbol], self._ledger.history_wanted(symbol)
+            for change in known.watch.look(self._ledger.gaps(symbol), now_ms, history):
+                _tell(symbol, change)
+            known.put_off.keep(self._gaps(symbol))
+            self._conclude(symbol, tell=tell)
+
+    def _conclude(self, symbol: str, *, tell: bool) -> None:
+        """With nothing left to fetch, the next history's progress counts anew."""
+        progress, wanted = self.progress(symbol), self.wanted(symbol)
+        if wanted:
+            progress.warming |= self._ledger.history_wanted(symbol) is not None
+            if tell and progress.fetched:
+                facts = {"missing": wanted, "fetched": progress.fetched, "per_s": round(progress.per_s)}
+                log.info("fetching history", symbol=symbol, **facts, ready_s=_ready_s(wanted, progress))
+            return
+        if self._ledger.warmup_from_ms(symbol) is None or self._symbols[symbol].flying:
+            return
+        if progress.warming:
+            log.info("history complete", symbol=symbol, trades=progress.fetched, per_s=round(progress.per_s))
+        self._symbols[symbol].progress = Progress(self._clock())
+
+
+def _ready_s(wanted: int, progress: Progress) -> float | None:
+    return round(wanted / progress.per_s, 1) if progress.per_s else None
+
+
+def _tell(symbol: str, change: Change) -> None:
+    facts = {"symbol": symbol, "first_id": change.first_id, "last_id": change.last_id}
+    open_s = round(change.open_ms / 1000, 1)
+    match change.happened:
+        case "filled":
+            log.info("gap filled", **facts, ids=change.ids, open_s=open_s)
+        case "certified":
+            log.warning(
+                "gap certified", **facts, ids=change.ids, open_s=open_s, reason="the exchange has none"
+            )
+        case "recovered":
+            log.warning("certified ids came", **facts, ids=change.ids)
+        case "opened":
+            log.debug("gap seen", **facts, ids=change.ids)
+
+
+def _common(gap: Gap, runs: Sequence[Run]) -> int:
+    """How many ids of a gap are in these runs, counted once where the runs overlap."""
+    covered, until = 0, gap.first_id - 1
+    for run in sorted(runs, key=lambda each: each.first_id):
+        first_id, last_id = max(run.first_id, until + 1), min(run.last_id, gap.last_id)
+        if last_id >= first_id:
+            covered += last_id - first_id + 1
+            until = last_id
+    return covered

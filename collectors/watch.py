@@ -1,0 +1,197 @@
+"""Which connections are mute, and for which symbol REST is to be asked whether it is.
+
+A stream is judged by what others have of its symbol, never by silence alone: a market may be quiet. What a
+symbol's newest trade is, any connection shows, or REST. REST is asked when all connections are silent for
+much longer than the symbol usually is, and then more and more rarely.
+
+Invariant: a connection that brings anything new of a symbol is not mute for it, however late it is. No I/O
+and no clock; times are UTC milliseconds of the caller's.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from collectors.rotation import Span
+from collectors.timing import Timing
+
+# A trade counts for connections that came up so long before it.
+SETTLED_MS = 5_000
+# A silence is long at so many times the usual interval; a symbol is taken to trade once in 3 s at first.
+LONG = 20
+FIRST_INTERVAL_MS = 3_000.0
+# How much a new interval counts.
+WEIGHT = 0.1
+LEAST_LAG_WINDOW_MS = 300_000
+
+
+class Watched(Protocol):
+    """A connection as far as it is judged."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def delivered(self) -> Mapping[str, Span]: ...
+    @property
+    def opened_ms(self) -> int: ...
+    @property
+    def trade_lag_ms(self) -> int | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Mute:
+    """A connection that is not to be relied on, and how that shows."""
+
+    connection: int
+    why: Literal["mute", "behind"]
+    symbol: str | None = None
+    lacking: int = 0
+    since_ms: int = 0
+
+    @property
+    def facts(self) -> dict[str, object]:
+        """For the log."""
+        if self.symbol is None:
+            return {"since_ms": self.since_ms}
+        return {"symbol": self.symbol, "lacking": self.lacking, "since_ms": self.since_ms}
+
+
+@dataclass(slots=True)
+class _Newest:
+    """A symbol's newest trade: its id, and when it was traded, by our clock; and how often that changes."""
+
+    id: int = -1
+    traded_ms: float = 0
+    seen_ms: int | None = None
+    interval_ms: float = FIRST_INTERVAL_MS
+    look_at_ms: float = 0
+    look_delay_ms: float = 0
+
+
+@dataclass(slots=True)
+class _Lack:
+    """A connection lacks something of a symbol: since when it has brought nothing of it."""
+
+    newest_id: int
+    since_ms: int
+
+
+class Watch:
+    def __init__(self, symbols: Iterable[str], timing: Timing, now_ms: int) -> None:
+        self._timing = timing
+        self._newest = {symbol: _Newest(seen_ms=now_ms) for symbol in symbols}
+        self._lacks: dict[tuple[int, str], _Lack] = {}
+        self._least_lag = LeastLag()
+
+    def drop(self, symbol: str) -> None:
+        """The symbol is recorded no more."""
+        self._newest.pop(symbol, None)
+
+    def note_lag(self, lag_ms: int, now_ms: int) -> None:
+        """A trade took so long from the exchange's clock to ours."""
+        self._least_lag.note(lag_ms, now_ms)
+
+    def note(self, symbol: str, newest_id: int, trade_ms: int, now_ms: int) -> None:
+        """A trade of that symbol was brought by a connection, or shown by REST."""
+        newest = self._newest.get(symbol)
+        if newest is None or newest_id <= newest.id:
+            return
+        if newest.seen_ms is not None:
+            newest.interval_ms += WEIGHT * (now_ms - newest.seen_ms - newest.interval_ms)
+        newest.id, newest.seen_ms = newest_id, now_ms
+        newest.traded_ms = trade_ms + (self._least_lag.ms or 0)
+        newest.look_at_ms = newest.look_delay_ms = 0
+
+    def active_since(self, symbols: Iterable[str], opened_ms: int) -> list[str]:
+        """Those traded since a connection came up and had settled."""
+        found = ((symbol, self._newest.get(symbol)) for symbol in symbols)
+        return [symbol for symbol, newest in found if newest and _counts(newest, opened_ms)]
+
+    # Whom to ask REST about
+
+    def to_look_at(self, now_ms: int) -> str | None:
+        """The symbol whose silence is the longest by its own measure, where it is long enough to ask REST."""
+        overdue = {
+            symbol: (now_ms - newest.seen_ms) / self._patience_ms(newest)
+            for symbol, newest in self._newest.items()
+            if newest.seen_ms is not None and newest.look_at_ms <= now_ms
+        }
+        symbol = max(overdue, key=overdue.__getitem__, default=None)
+        return symbol if symbol is not None and overdue[symbol] >= 1 else None
+
+    def looked(self, symbol: str, now_ms: int) -> None:
+        """REST was asked about the symbol; the next time comes later, unless something is traded."""
+        newest = self._newest.get(symbol)
+        if newest is None:
+            return
+        longest_ms = self._timing.longest_look_s * 1000
+        delay_ms = min(max(2 * newest.look_delay_ms, self._patience_ms(newest)), longest_ms)
+        newest.look_delay_ms, newest.look_at_ms = delay_ms, now_ms + delay_ms
+
+    def _patience_ms(self, newest: _Newest) -> float:
+        least_ms, most_ms = self._timing.least_silence_s * 1000, self._timing.most_silence_s * 1000
+        return min(max(LONG * newest.interval_ms, least_ms), most_ms)
+
+    # Who is mute
+
+    def judge(self, connections: Iterable[tuple[Watched, Iterable[str]]], now_ms: int) -> list[Mute]:
+        """The connections not to be relied on, each with the symbol that shows it; call it regularly."""
+        before, self._lacks = self._lacks, {}
+        found = (self._verdict(connection, symbols, before, now_ms) for connection, symbols in connections)
+        return [mute for mute in found if mute is not None]
+
+    def _verdict(
+        self,
+        connection: Watched,
+        symbols: Iterable[str],
+        before: Mapping[tuple[int, str], _Lack],
+        now_ms: int,
+    ) -> Mute | None:
+        least_ms = self._least_lag.ms
+        if connection.trade_lag_ms is not None and least_ms is not None:
+            behind_ms = connection.trade_lag_ms - least_ms
+            if behind_ms > self._timing.behind_s * 1000:
+                return Mute(connection.number, "behind", since_ms=now_ms - behind_ms)
+        verdict = None
+        for symbol in symbols:
+            newest = self._newest.get(symbol)
+            if newest is None:
+                continue
+            delivered = connection.delivered.get(symbol)
+            brought = -1 if delivered is None else delivered.newest_id
+            if brought >= newest.id or not _counts(newest, connection.opened_ms):
+                continue
+            lack = before.get((connection.number, symbol))
+            if lack is None or lack.newest_id != brought:
+                lack = _Lack(brought, now_ms)
+            self._lacks[connection.number, symbol] = lack
+            if now_ms - lack.since_ms >= self._timing.mute_s * 1000 and verdict is None:
+                lacking = newest.id - brought if brought >= 0 else 1
+                verdict = Mute(connection.number, "mute", symbol, lacking, lack.since_ms)
+        return verdict
+
+
+def _counts(newest: _Newest, opened_ms: int) -> bool:
+    """Whether a connection that came up then should have brought the newest trade."""
+    return newest.traded_ms >= opened_ms + SETTLED_MS
+
+
+class LeastLag:
+    """The smallest lag of late: about the difference of the two clocks."""
+
+    def __init__(self) -> None:
+        self._window = 0
+        self._now: int | None = None
+        self._before: int | None = None
+
+    def note(self, lag_ms: int, now_ms: int) -> None:
+        window = now_ms // LEAST_LAG_WINDOW_MS
+        if window != self._window:
+            self._window, self._before, self._now = window, self._now, None
+        self._now = lag_ms if self._now is None else min(self._now, lag_ms)
+
+    @property
+    def ms(self) -> int | None:
+        """None before anything was noted."""
+        known = [lag for lag in (self._now, self._before) if lag is not None]
+        return min(known, default=None)

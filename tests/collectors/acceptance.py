@@ -1,0 +1,202 @@
+"""A recorder and an exchange by one clock, which runs as fast as a test wants, and the judge of both.
+
+Invariant: whatever was scripted, in the end the ledger holds the exchange's own ledger, to the last digit and
+each id once, declared holes aside; no answer said `complete` on the way when it was not; and the exchange had
+nothing to punish.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, VirtualClock
+from collectors.exchange.faults import AnyFault
+from collectors.exchange.report import Report
+from collectors.exchange.streams import MOST_LATE_MS
+from collectors.recorder import Recorder
+from collectors.rest import BinanceRest
+from collectors.timing import REAL, Timing
+from storage.ledger import TradeLedger
+from storage.trades import Gap, TradeColumns
+
+START_MS = 20_660 * 86_400_000 + 15 * 3_600_000 + 30_000  # 2026-07-26 15:00:30Z
+WHOLE = (0, 2**45)
+# Of real time, for CI's two shared cores.
+PATIENCE_S = 90.0
+AGG_TRADES = "/api/v3/aggTrades"
+BY_ID = f"{AGG_TRADES}?fromId&limit&symbol"
+# A busy machine is not the client's fault: what the real exchange gives a minute has to be some real time.
+FAST_LIMITS = Limits(pong_timeout_s=7_200, messages_per_s=10_000, in_flight_s=60)
+
+
+@dataclass
+class Rig:
+    """One run; `since` is the first id that each symbol's ledger must hold.
+
+    `late_ms`: a trade may be sent so long after an event of its time, and is not known of before; None where
+    nobody could know, because a stream is mute while its link is not.
+    """
+
+    clock: VirtualClock
+    exchange: Exchange
+    ledger: TradeLedger
+    recorder: Recorder
+    symbols: Sequence[str]
+    since: dict[str, int] = field(default_factory=dict)
+    late_ms: int | None = MOST_LATE_MS
+
+    # -- time
+
+    async def pass_time(self, seconds: float, *, speed: float | None = None) -> None:
+        """Until so many of the clock's seconds have passed, at that speed from now on."""
+        if speed is not None:
+            self.clock.speed = speed
+        until_ms = self.clock() + seconds * 1000
+        await self.until(lambda: self.clock() >= until_ms)
+        await self.exchange.caught_up()
+
+    async def until(self, condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+        """Until it is so; looks at every answer on the way."""
+        async with asyncio.timeout(within_s):
+            while not condition():
+                self.look()
+                await asyncio.sleep(0.02)
+
+    # -- what there is
+
+    def held(self, symbol: str) -> TradeColumns:
+        return self.ledger.trades(symbol, *WHOLE)
+
+    def head(self, symbol: str) -> int:
+        """The newest id held; -1 where none is."""
+        runs = self.ledger.runs(symbol)
+        return runs[-1].last_id if runs else -1
+
+    def open_gaps(self, symbol: str) -> list[Gap]:
+        return [gap for gap in self.ledger.gaps(symbol) if gap.state == "open"]
+
+    @property
+    def pages(self) -> int:
+        """How often REST was asked for trades."""
+        return self.exchange.report().requests.get(AGG_TRADES, 0)
+
+    def inject(self, *faults: AnyFault) -> None:
+        for fault in faults:
+            self.exchange.inject(fault)
+
+    # -- the judge
+
+    def look(self) -> None:
+        """What counts as complete is."""
+        if self.late_ms is None:
+            return
+        for symbol, first_id in self.since.items():
+            known_ms = self.recorder.live_until_ms(symbol)
+            runs = self.ledger.runs(symbol)
+            if known_ms is None or not runs or runs[0].last_ms >= known_ms:
+                continue
+            from_ms = max(runs[0].first_ms, known_ms - 60_000)
+            if not self.ledger.coverage(symbol, from_ms, known_ms, known_ms).complete:
+                continue
+            truth = self.exchange.market.trades(symbol, from_ms, known_ms - self.late_ms)
+            truth = self.exchange.market.kept(truth.take(truth.id >= first_id), symbol)
+            held = self.ledger.trades(symbol, from_ms, known_ms - self.late_ms)
+            assert len(held) >= len(truth), (
+                f"{symbol} said complete to {known_ms}: {len(truth) - len(held)} lack"
+            )
+
+    async def complete(self, within_s: float = PATIENCE_S) -> None:
+        """Until everything printed so far is held."""
+        heads = {symbol: self.exchange.printed_id(symbol) for symbol in self.symbols}
+        await self.until(lambda: all(self._has_all(s, head) for s, head in heads.items()), within_s)
+
+    def _has_all(self, symbol: str, head: int) -> bool:
+        was_printed = head >= self.since[symbol]
+        return (self.head(symbol) >= head or not was_printed) and not self.open_gaps(symbol)
+
+    async def judged(self, *, bans: int = 0) -> Report:
+        """Complete, and equal to the exchange's ledger; what the exchange says of the run."""
+        await self.complete()
+        for symbol in self.symbols:
+            self._compare(symbol)
+        report = self.exchange.report()
+        assert report.self_inflicted == [], report.self_inflicted
+        assert len(report.bans) == bans, report.bans
+        return report
+
+    def _compare(self, symbol: str) -> None:
+        rows = self.held(symbol)
+        if not len(rows) and self.exchange.printed_id(symbol) < self.since[symbol]:
+            return
+        ids = rows.id.tolist()
+        assert len(set(ids)) == len(ids), f"{symbol}: ids are held twice"
+        assert ids[0] <= self.since[symbol], f"{symbol} begins late: {ids[0]}, not {self.since[symbol]}"
+        found = self.exchange.difference(symbol, rows)
+        assert not found, found
+
+
+@asynccontextmanager
+async def rig(
+    path: Path,
+    market: Market,
+    *,
+    speed: float = 1.0,
+    links: int = 2,
+    limits: Limits | None = None,
+    warmup_ms: int = 0,
+    timing: Timing = REAL,
+    faults: Sequence[AnyFault] = (),
+) -> AsyncIterator[Rig]:
+    """An exchange with that market and a recorder of all its symbols on so many links, both up."""
+    clock = VirtualClock(START_MS, speed=speed)
+    chosen = limits or FAST_LIMITS
+    async with Exchange(market, clock=clock, limits=chosen, poll_s=0.01, faults=faults) as exchange:
+        with TradeLedger.open(path / "ledger") as ledger:
+            async with recording(
+                ledger, exchange, clock, links=links, warmup_ms=warmup_ms, timing=timing
+            ) as recorder:
+                found = Rig(clock, exchange, ledger, recorder, market.symbols)
+                await found.until(lambda: exchange.links == links)
+                opened_ms = min(link.opened_ms for link in exchange.report().links)
+                found.since = {s: market.first_id_from(s, opened_ms + 1) for s in market.symbols}
+                yield found
+
+
+@asynccontextmanager
+async def recording(
+    ledger: TradeLedger,
+    exchange: Exchange,
+    clock: VirtualClock,
+    *,
+    links: int,
+    warmup_ms: int,
+    timing: Timing,
+) -> AsyncIterator[Recorder]:
+    async with BinanceRest(exchange.rest_url, clock) as rest:
+        recorder = Recorder(
+            ledger,
+            rest,
+            symbols=list(exchange.market.symbols),
+            stream_urls=[exchange.stream_url] * links,
+            warmup_ms=warmup_ms,
+            clock=clock,
+            timing=timing,
+        )
+        await recorder.prepare()
+        stop = asyncio.Event()
+        task = asyncio.create_task(recorder.run(stop))
+        try:
+            yield recorder
+        finally:
+            stop.set()
+            await task
+
+
+def at_rates(**per_s: float) -> GeneratedMarket:
+    """A market of these symbols at so many trades a second on average, whatever their usual rate is."""
+    return GeneratedMarket(symbols=list(per_s), rate={s: rate / USUAL[s] for s, rate in per_s.items()})
+
+
+USUAL = {"BTCUSDT": 18, "ETHUSDT": 12, "SOLUSDT": 6, "XRPUSDT": 3, "SHIBUSDT": 1.2, "BTCUSDC": 4}

@@ -1,0 +1,136 @@
+"""Acceptance: what one link loses the other brings, and what both lose comes back by id, and at once."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from collectors.exchange.faults import (
+    AnyFault,
+    Delay,
+    Drop,
+    End,
+    EventTime,
+    Freeze,
+    Hold,
+    Hole,
+    Refuse,
+    RestLag,
+    Stale,
+)
+from collectors.rest import PAGE
+
+from .acceptance import AGG_TRADES, BY_ID, at_rates, rig
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        pytest.param([Drop(links=(1,), until_s=20)], id="mute"),
+        pytest.param([Drop(links=(1,), share=0.3, until_s=20)], id="every third trade"),
+        pytest.param([End(links=(1,), how="reset")], id="reset"),
+        pytest.param([End(links=(1,), how="fin")], id="fin"),
+        pytest.param([End(links=(1,), how="mid_frame")], id="mid frame"),
+        pytest.param([End(links=(1,)), Refuse(until_s=20)], id="refused for 20 s"),
+        pytest.param([Freeze(links=(1,), until_s=20)], id="frozen"),
+        pytest.param([Hold(links=(1,), until_s=20)], id="held, then all at once"),
+        pytest.param([Stale(links=(1,), back=100, until_s=20)], id="stale"),
+        pytest.param([Delay(links=(1,), ms=2_000, until_s=20), EventTime(links=(2,), ms=-700)], id="skewed"),
+    ],
+)
+def test_what_one_link_loses_the_other_brings_without_rest(tmp_path: Path, lost: list[AnyFault]) -> None:
+    """(b)"""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=100, ETHUSDT=50), speed=20) as run:
+            await run.pass_time(5)
+            asked = run.pages
+            run.inject(*lost)
+            await run.pass_time(25)
+            report = await run.judged()
+            assert report.faults_hit
+            assert run.pages == asked
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("first", [1, 2])
+def test_links_lost_one_after_the_other_cost_nothing(tmp_path: Path, first: int) -> None:
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=100), speed=20) as run:
+            await run.pass_time(5)
+            asked = run.pages
+            run.inject(End(links=(first,), how="reset"), End(links=(3 - first,), from_s=20, how="reset"))
+            await run.pass_time(40)
+            await run.judged()
+            assert run.pages == asked
+
+    asyncio.run(run())
+
+
+def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: Path) -> None:
+    """(c) 50 trades a second: 30,000 of them, at most one page more than they fill."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50), speed=10) as run:
+            await run.pass_time(5)
+            before = run.exchange.report().queries
+            lost_from = run.head("BTCUSDT")
+            run.inject(End(), Refuse(until_s=600))
+            await run.pass_time(600, speed=100)
+            run.clock.speed = 5
+            await run.until(lambda: run.exchange.links > 0)
+            connected_ms, missing = run.clock(), run.exchange.printed_id("BTCUSDT") - lost_from
+            await run.complete()
+            taken_ms = run.clock() - connected_ms
+            report = await run.judged()
+            assert missing > 20_000
+            assert taken_ms < 60_000
+            asked = {
+                query: n - before.get(query, 0) for query, n in report.queries.items() if AGG_TRADES in query
+            }
+            assert {query for query, n in asked.items() if n} == {BY_ID}
+            assert asked[BY_ID] <= -(-missing // PAGE) + 2  # a page of overlap, and one look at the head
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("lag_s", [2, 20])
+def test_a_head_that_rest_shows_before_older_ids_hides_no_hole(tmp_path: Path, lag_s: int) -> None:
+    """(d) `Rig.until` looks at what is said to be complete all the way."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=40, ETHUSDT=4), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(RestLag(ms=lag_s * 1000, head_first=True, until_s=90))
+            for _ in range(3):
+                run.inject(End(), Refuse(until_s=5))
+                await run.pass_time(20)
+            report = await run.judged()
+            assert report.faults_hit["rest_lag"] > 0
+
+    asyncio.run(run())
+
+
+def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched(tmp_path: Path) -> None:
+    """R10: ids that exist nowhere are no loss once that is proven; those that come late are asked for."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=10), speed=20) as run:
+            await run.pass_time(5)
+            soon = run.exchange.printed_id("BTCUSDT") + 40
+            run.inject(
+                Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 4),
+                Hole(symbols=("BTCUSDT",), first_id=soon + 50, last_id=soon + 52, until_s=600),
+            )
+            await run.pass_time(30)
+            assert [(gap.first_id, gap.missing, gap.state) for gap in run.ledger.gaps("BTCUSDT")] == [
+                (soon, 5, "open"), (soon + 50, 3, "open")
+            ]  # fmt: skip
+            run.clock.speed = 300
+            await run.until(lambda: len(run.ledger.gaps("BTCUSDT")) == 1)
+            await run.until(lambda: run.ledger.gaps("BTCUSDT")[0].state == "certified")
+            run.clock.speed = 20
+            await run.judged()
+
+    asyncio.run(run())

@@ -1,0 +1,116 @@
+"""Acceptance: what the exchange asks for is obeyed to the second, and the stream goes on meanwhile."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from collectors.exchange import Limits
+from collectors.exchange.faults import AnyFault, Drop, End, Refuse, RestLimit, RestReply, RestReset, RestSlow
+
+from .acceptance import FAST_LIMITS, at_rates, rig
+
+SPEED = 5
+# How exactly a time is kept by tests that let time run so fast.
+GRAIN_MS = 1_000
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(429, 40), (418, 120)])
+def test_a_limit_is_obeyed_to_the_second_and_links_stay_up(tmp_path: Path, status: int, seconds: int) -> None:
+    """(h)"""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50), speed=SPEED) as run:
+            await run.pass_time(5)
+            soon = run.exchange.printed_id("BTCUSDT") + 20
+            limited_from_ms = run.clock()
+            run.inject(RestLimit(status=status, seconds=seconds), Drop(first_id=soon, last_id=soon))  # type: ignore[arg-type]
+            await run.until(lambda: run.exchange.report().statuses.get(str(status), 0) > 0)
+            served = run.exchange.report().statuses.get("200", 0)
+            run.clock.speed = 20
+            await run.until(lambda: run.clock() >= limited_from_ms + (seconds - 5) * 1000)
+            run.clock.speed = SPEED
+            head = run.head("BTCUSDT")
+            assert head > soon + 100
+            assert run.open_gaps("BTCUSDT")
+            await run.until(lambda: run.exchange.report().statuses.get("200", 0) > served)
+            late_ms = run.clock() - (limited_from_ms + seconds * 1000)
+            assert 0 <= late_ms < 3 * GRAIN_MS
+            report = await run.judged()
+            assert report.statuses[str(status)] == 1
+            assert [link.ending for link in report.links] == [None, None]
+
+    asyncio.run(run())
+
+
+def test_a_minutes_weight_is_never_overdrawn_while_much_is_missing(tmp_path: Path) -> None:
+    """R5: a limit so small that filling takes minutes; not one 429."""
+
+    async def run() -> None:
+        limits = replace(FAST_LIMITS, weight_per_minute=120)
+        async with rig(tmp_path, at_rates(BTCUSDT=100), speed=20, limits=limits) as run:
+            await run.pass_time(5)
+            run.inject(End(), Refuse(until_s=300))
+            await run.pass_time(300, speed=200)
+            run.clock.speed = 20
+            report = await run.judged()
+            assert report.most_weight_used <= 120
+            assert set(report.statuses) == {"200"}
+
+    asyncio.run(run())
+
+
+def test_refused_handshakes_never_reach_the_limit_of_attempts(tmp_path: Path) -> None:
+    """L4: ten minutes of refusals in every way, then links that are ended as soon as they are up."""
+
+    async def run() -> None:
+        limits = Limits(pong_timeout_s=7_200, messages_per_s=10_000, in_flight_s=60)
+        async with rig(tmp_path, at_rates(BTCUSDT=5), speed=50, limits=limits) as run:
+            await run.pass_time(10)
+            run.inject(
+                End(),
+                Refuse(until_s=100, status=503),
+                Refuse(from_s=100, until_s=200, how="reset"),
+                Refuse(from_s=200, until_s=300, status=429, retry_after_s=30),
+                End(from_s=300, until_s=900, age_s=1),
+            )
+            await run.pass_time(900, speed=100)
+            run.clock.speed = 20
+            report = await run.judged()
+            assert report.most_connects_in_5_min < limits.connects_per_5_min
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "away",
+    [
+        pytest.param(RestReply(status=500), id="5xx"),
+        pytest.param(RestReply(status=504, code=-1007), id="-1007"),
+        pytest.param(RestReply(status=200, body="empty_object"), id="{}"),
+        pytest.param(RestReply(status=200, body="html"), id="html"),
+        pytest.param(RestReply(status=403, body="html"), id="403"),
+        pytest.param(RestReply(status=200, body="truncated_gzip"), id="truncated gzip"),
+        pytest.param(RestReset(mid_body=True), id="reset"),
+        pytest.param(RestSlow(delay_s=11), id="slow"),
+    ],
+)
+def test_rest_that_is_away_in_any_way_fills_when_it_is_back(tmp_path: Path, away: AnyFault) -> None:
+    """R4"""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(replace_until(away, 30), End(), Refuse(until_s=3))
+            await run.pass_time(30)
+            report = await run.judged()
+            assert report.faults_hit
+
+    asyncio.run(run())
+
+
+def replace_until(fault: AnyFault, until_s: float) -> AnyFault:
+    """The fault, over after so many seconds."""
+    fields = {name: getattr(fault, name) for name in fault.__struct_fields__}
+    return type(fault)(**(fields | {"until_s": until_s}))

@@ -1,0 +1,96 @@
+"""Acceptance with real processes: `tapedeck serve` paused and killed beside an exchange that goes on."""
+
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from collectors.exchange.faults import End
+from storage.ledger import TradeLedger
+from tests.levers import Levers, held, missing, private_mb, until
+from tests.processes import exchange, server
+from tests.storage.soundness import assert_sound
+
+WHOLE = (0, 2**45)
+# Two rings of 32 MiB, texts while they are parsed, and what the allocator keeps.
+MOST_MB = 150
+
+
+def assert_equal(levers: Levers, symbol: str, path: Path) -> None:
+    """A closed ledger holds the exchange's ledger over its span, each id once."""
+    with TradeLedger.open(path, create=False) as ledger:
+        rows, gaps = ledger.trades(symbol, *WHOLE), ledger.gaps(symbol)
+    assert not gaps
+    assert len(set(rows.id.tolist())) == len(rows) > 0
+    assert levers.difference(symbol, rows) == {"missing": [], "extra": [], "other": []}
+
+
+def first_held(path: Path, symbol: str) -> int:
+    with TradeLedger.open(path, create=False) as ledger:
+        return ledger.runs(symbol)[0].first_id
+
+
+def doubled(urls: dict[str, Any]) -> dict[str, str]:
+    """Two links to the exchange."""
+    return {"STREAM_URLS": ",".join([urls["stream_url"]] * 2)}
+
+
+def complete(levers: Levers, url: str, symbol: str, first: int) -> None:
+    """Until all that has been printed since the first id held is held."""
+    head = levers.printed(symbol)
+    until(lambda: held(url, symbol) >= head - first and not missing(url, symbol))
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("seconds", "rate"),
+    [pytest.param(4, 5_000), pytest.param(300, 5_000, marks=pytest.mark.long)],
+)
+def test_a_paused_process_catches_up_without_a_restart_and_within_bounds(
+    tmp_path: Path, seconds: float, rate: int
+) -> None:
+    """(g) As a machine that sleeps, or swaps: the links lag, are given up by the exchange, or both."""
+    symbol = "BTCUSDT"
+    with (
+        exchange(f"--rate={rate / 18}", "--control-port=0", "--history-hours=1") as urls,
+        Levers(urls) as levers,
+    ):
+        with server(urls, tmp_path, **doubled(urls)) as (process, url):
+            until(lambda: held(url, symbol) > rate)
+            first, before_mb = levers.printed(symbol) - int(held(url, symbol)), private_mb(process)
+            process.child.send_signal(signal.SIGSTOP)
+            levers.printed(symbol, levers.printed(symbol) + round(seconds * rate))
+            process.child.send_signal(signal.SIGCONT)
+            complete(levers, url, symbol, first)
+            # What is held of the open hour takes 49 bytes a trade, and as much again while it is sorted in.
+            assert private_mb(process) < before_mb + MOST_MB + 100 * held(url, symbol) / 2**20
+            self_inflicted = [p["breach"] for p in levers.report()["self_inflicted"]]
+            # Whoever sleeps reads slowly and answers no ping; what it does when awake is what counts.
+            assert set(self_inflicted) <= {"slow reader", "pong timeout"}
+        assert_equal(levers, symbol, tmp_path)
+
+
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.long)])
+def test_after_kill_9_at_any_trade_the_store_is_the_exchanges(tmp_path: Path, kills: int) -> None:
+    """(j) Started anew each time; sealing, filling and flushing are under way when it is killed."""
+    chance = random.Random(kills)
+    symbols = ("BTCUSDT", "ETHUSDT")
+    with exchange("--rate=20", "--control-port=0", "--history-hours=2") as urls, Levers(urls) as levers:
+        settings = doubled(urls) | {"SYMBOLS": ",".join(symbols)}
+        for number in range(kills):
+            with server(urls, tmp_path, **settings) as (process, _):
+                levers.printed("BTCUSDT", levers.printed("BTCUSDT") + chance.randrange(1, 800))
+                process.child.kill()
+            assert_sound(tmp_path)
+            if number % 2:
+                levers.inject(End(how="reset", from_s=chance.random()))
+        begins = {symbol: first_held(tmp_path, symbol) for symbol in symbols}
+        with server(urls, tmp_path, **settings) as (_, url):
+            for symbol in symbols:
+                complete(levers, url, symbol, begins[symbol])
+        for symbol in symbols:
+            assert_equal(levers, symbol, tmp_path)
+        assert levers.report()["self_inflicted"] == []

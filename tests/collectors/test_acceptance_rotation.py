@@ -1,0 +1,80 @@
+"""Acceptance: connections come to their end, planned or not, and nothing is missed."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+from collectors.exchange.faults import End, Shutdown
+from collectors.timing import REAL
+
+from .acceptance import FAST_LIMITS, at_rates, rig
+
+HOUR_S = 3_600
+DAY_SPEED = 2_000
+# At that speed half a minute is 15 ms of a busy machine's time.
+UNHURRIED = replace(
+    REAL, flush_s=20, watch_s=20, mute_s=7_200, behind_s=7_200, least_silence_s=7_200, most_silence_s=7_200
+)
+
+
+def test_a_day_of_ends_of_every_kind_loses_nothing_and_needs_no_rest(tmp_path: Path) -> None:
+    """(a) E7 a link ends early, E5 shutdowns are announced to one and to both, E1 nobody lives for 24 h."""
+
+    async def run() -> None:
+        market = at_rates(BTCUSDT=0.7, ETHUSDT=0.5, SOLUSDT=0.4)
+        async with rig(tmp_path, market, speed=100, timing=UNHURRIED) as run:
+            await run.pass_time(60)
+            asked = run.pages
+            run.inject(End(links=(1,), age_s=HOUR_S))
+            await run.pass_time(2 * HOUR_S, speed=DAY_SPEED)
+            for shutdown in (Shutdown(links=(2,), close_after_s=600), Shutdown(close_after_s=600)):
+                run.inject(shutdown)
+                await run.pass_time(700, speed=300)
+                await run.pass_time(1 * HOUR_S, speed=DAY_SPEED)
+            await run.pass_time(20 * HOUR_S, speed=DAY_SPEED)
+            run.clock.speed = 100
+            report = await run.judged()
+            assert run.pages == asked
+            lived_h = [
+                ((link.closed_ms or run.clock()) - link.opened_ms) / 3_600_000 for link in report.links
+            ]
+            assert max(lived_h) < FAST_LIMITS.link_lifetime_s / HOUR_S
+            # One ended unasked; of the announced ends every link was gone before it came.
+            endings = [link.ending for link in report.links]
+            assert endings.count("1001 going away") == 1
+            assert endings.count(None) == 2
+            assert endings.count("by the client") == len(endings) - 3 >= 4
+
+    asyncio.run(run())
+
+
+def test_a_link_that_lives_for_24_hours_is_ended_and_what_was_missed_is_fetched(tmp_path: Path) -> None:
+    """E1 without a rotation before it: both end at the same moment."""
+
+    async def run() -> None:
+        limits = replace(FAST_LIMITS, link_lifetime_s=HOUR_S)
+        never = replace(UNHURRIED, least_life_s=1_000 * HOUR_S, most_life_s=2_000 * HOUR_S)
+        async with rig(tmp_path, at_rates(BTCUSDT=2), speed=500, limits=limits, timing=never) as run:
+            await run.pass_time(3.5 * HOUR_S, speed=DAY_SPEED)
+            run.clock.speed = 100
+            report = await run.judged()
+            assert [link.ending for link in report.links].count("1001 going away") >= 4
+
+    asyncio.run(run())
+
+
+def test_every_way_to_end_is_a_disconnect(tmp_path: Path) -> None:
+    """(f) 1000 and 1001 end the reading loop without an error: the link comes back all the same."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50, SHIBUSDT=1), speed=20) as run:
+            ends = [End(code=code) for code in (1000, 1001, 1008, 1011, 1012)]
+            ends += [End(how="fin"), End(how="reset"), End(how="mid_frame")]
+            for number, end in enumerate(ends):
+                run.inject(end)
+                await run.until(lambda n=number: len(run.exchange.report().links) == 2 * (n + 2))  # type: ignore[misc]
+                await run.pass_time(12)
+            report = await run.judged()
+            assert [link.ending for link in report.links][-2:] == [None, None]
+
+    asyncio.run(run())

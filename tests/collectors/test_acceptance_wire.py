@@ -1,0 +1,103 @@
+"""Acceptance: whatever the wire brings, nothing ends, and what was lost is counted."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from structlog.testing import capture_logs
+
+from collectors.exchange.faults import (
+    AnyFault,
+    ClockSkew,
+    Conflict,
+    Duplicate,
+    EventTime,
+    Fragment,
+    Malformation,
+    Malformed,
+    Misroute,
+    Pings,
+    Stale,
+    Swap,
+    Unknown,
+)
+
+from .acceptance import at_rates, rig
+
+KINDS = get_args(Malformation)
+# A sound trade in a binary frame is one, and so is one with bad UTF-8 in a field that nobody reads.
+SOUND = {"binary", "invalid_utf8"}
+
+
+@pytest.mark.parametrize("instead", [False, True])
+@pytest.mark.parametrize("kinds", [KINDS[::2], KINDS[1::2]], ids=" ".join)
+def test_no_malformed_frame_ends_anything_and_each_is_counted(
+    tmp_path: Path, kinds: Sequence[Malformation], instead: bool
+) -> None:
+    """(i) D6: every kind, on both links, and in place of a trade or beside it."""
+
+    async def run() -> int:
+        async with rig(tmp_path, at_rates(BTCUSDT=50), speed=10) as run:
+            await run.pass_time(5)
+            soon = run.exchange.printed_id("BTCUSDT") + 50
+            run.inject(
+                *(
+                    Malformed(kind=kind, instead=instead, first_id=soon + 20 * n, last_id=soon + 20 * n)
+                    for n, kind in enumerate(kinds)
+                )
+            )
+            await run.until(lambda: run.head("BTCUSDT") > soon + 20 * len(kinds) + 100)
+            report = await run.judged()
+            return report.faults_hit["malformed"]
+
+    with capture_logs() as logs:
+        hits = asyncio.run(run())
+    assert hits == 2 * len(kinds)
+    skipped = [line for line in logs if line["event"] == "message skipped"]
+    assert len(skipped) == 2 * len(set(kinds) - SOUND)
+    assert not [line for line in logs if line["event"] == "task failed"]
+
+
+@pytest.mark.parametrize(
+    "faults",
+    [
+        pytest.param([Conflict(share=0.2)], id="D5 two trades under an id"),
+        pytest.param([Duplicate(share=0.3, times=2)], id="D3 repeated"),
+        pytest.param([Swap(share=0.2)], id="D4 neighbours"),
+        pytest.param([Stale(links=(1,), back=60, share=0.2)], id="D7 stale"),
+        pytest.param([Misroute(links=(2,), stream_of="ETHUSDT", share=0.2)], id="D8 misrouted"),
+        pytest.param([Fragment(parts=3)], id="D9 fragments"),
+        pytest.param([Unknown(share=0.3)], id="W5 what nobody knows"),
+        pytest.param([Pings(interval_s=1, jitter_s=0.5)], id="L1 pings"),
+        pytest.param([EventTime(ms=-3_000)], id="D11 events of the past"),
+    ],
+)
+def test_odd_trades_change_nothing(tmp_path: Path, faults: list[AnyFault]) -> None:
+    """(i) D3 to D9"""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
+            await run.pass_time(5)
+            run.late_ms = 1_000  # one that goes second waits for its successor
+            run.inject(*faults)
+            await run.pass_time(20)
+            report = await run.judged()
+            assert all(hits > 0 for hits in report.faults_hit.values())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("off_ms", [5_000, -5_000])
+def test_a_clock_that_is_off_loses_nothing(tmp_path: Path, off_ms: int) -> None:
+    """D11"""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(ClockSkew(ms=off_ms), EventTime(links=(1,), ms=off_ms))
+            await run.pass_time(20)
+            await run.judged()
+
+    asyncio.run(run())

@@ -1,0 +1,290 @@
+"""Which page to ask for, what an answer proves, and when that is enough: against a REST of plain sets."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.backfill import LONGEST_DELAY_MS, Page, PutOff, newest_page, not_answered
+from collectors.certification import DAY_MS, Rule, after_asking, lacking
+from collectors.gap_watch import GapWatch
+from storage.absences import Absence, Absences, Seen, by_state, span
+from storage.held_ids import HeldIds, Run, gaps_between
+from storage.trades import Gap, TradeColumns
+from tests.tapes import START_MS, columns
+
+PAGE_IDS = 4
+RULE = Rule()
+spans = st.lists(st.tuples(st.integers(2, 58), st.integers(0, 6)), max_size=8)
+
+
+def ms_of(identity: int) -> int:
+    return START_MS + identity * 1_000
+
+
+def rows(*ids: int) -> TradeColumns:
+    return columns([(i, ms_of(i), 10**8, 10**8, i, i, False) for i in ids])
+
+
+def run(first_id: int, last_id: int) -> Run:
+    return Run(first_id, last_id, ms_of(first_id), ms_of(last_id))
+
+
+def gap(first_id: int, last_id: int) -> Gap:
+    return Gap(first_id, last_id, ms_of(first_id - 1), ms_of(last_id + 1))
+
+
+def ids_in(parts: list[tuple[int, int]]) -> set[int]:
+    return {i for first, more in parts for i in range(first, first + more + 1)}
+
+
+@dataclass
+class Rest:
+    """Shows these ids, a page at a time."""
+
+    shown: set[int]
+
+    def page(self, from_id: int) -> TradeColumns:
+        return rows(*sorted(i for i in self.shown if i >= from_id)[: PAGE_IDS + 1])
+
+
+class Asker:
+    """Fills gaps by the pure decisions, as `Filling` does with a real REST."""
+
+    def __init__(self, rest: Rest, held: set[int], *, floor: int = 0) -> None:
+        self.rest = rest
+        self.held = HeldIds(run(i, i) for i in held)
+        self.absences = Absences()
+        self.put_off = PutOff()
+        self.asked: list[Page] = []
+        self.now_ms = START_MS
+
+    def next(self) -> Page | None:
+        spoken_for = [*self.put_off.until_later(self.now_ms), *map(span, self.absences)]
+        gaps = gaps_between(self.held.runs, newest_first=True)
+        return newest_page("X", gaps, spoken_for, page_ids=PAGE_IDS)
+
+    def take(self, page: Page) -> None:
+        self.asked.append(page)
+        answer = self.rest.page(page.from_id)
+        for identity in answer.id.tolist():
+            if page.first_id <= identity <= page.last_id:
+                self.held.add(run(identity, identity))
+                self.absences.came(run(identity, identity))
+        known = list(self.absences)
+        for found in lacking(answer, self.now_ms):
+            for absence in after_asking(known, found, RULE):
+                self.absences.put(absence, self.held.runs, 0)
+        self.put_off.answered(page, not_answered(page, answer.id, sound=True), self.now_ms)
+
+    def work(self) -> None:
+        while (page := self.next()) is not None:
+            self.take(page)
+            assert len(self.asked) < 500
+
+
+@given(spans, spans)
+def test_all_that_rest_shows_is_fetched_and_only_what_it_lacks_between_rows_counts_as_lacking(
+    held_parts: list[tuple[int, int]], lacking_parts: list[tuple[int, int]]
+) -> None:
+    """REST shows what is not in the holes; the ends, 1 and 70, are held and shown."""
+    held = {1, 70} | ids_in(held_parts)
+    holes = ids_in(lacking_parts)
+    shown = set(range(1, 71)) - holes
+    asker = Asker(Rest(shown), held)
+    asker.work()
+    now_held = {i for each in asker.held.runs for i in range(each.first_id, each.last_id + 1)}
+    assert now_held == held | shown
+    suspected = {i for each in asker.absences for i in range(each.first_id, each.last_id + 1)}
+    put_off = {i for each in asker.put_off.runs for i in range(each.first_id, each.last_id + 1)}
+    missing = set(range(1, 71)) - now_held
+    assert missing <= suspected | put_off
+    assert suspected <= missing
+    for each in asker.absences:
+        assert each.below.id in shown
+        assert each.above.id in shown
+        assert not shown & set(range(each.below.id + 1, each.above.id))
+
+
+@given(st.integers(2, 60), spans)
+def test_below_the_floor_and_above_the_head_nothing_counts_as_lacking(
+    floor: int, held_parts: list[tuple[int, int]]
+) -> None:
+    held = {1, 70} | ids_in(held_parts)
+    shown = set(range(floor, 66))
+    asker = Asker(Rest(shown), held)
+    asker.work()
+    assert list(asker.absences) == []
+    now_held = {i for each in asker.held.runs for i in range(each.first_id, each.last_id + 1)}
+    assert now_held == held | shown
+
+
+def test_pages_go_from_the_newest_missing_id_down_and_none_is_asked_for_twice() -> None:
+    asker = Asker(Rest(set(range(1, 71))), {1, 30, 31, 70})
+    asker.work()
+    asked = [(page.first_id, page.last_id) for page in asker.asked]
+    newer = [(first, first + 3) for first in range(66, 33, -4)]
+    assert asked == [*newer, (32, 33), *((first, first + 3) for first in range(26, 1, -4))]
+    assert [page.from_id for page in asker.asked] == [page.first_id - 1 for page in asker.asked]
+
+
+def test_pages_under_way_are_passed_over_by_the_next_one() -> None:
+    gaps = [gap(11, 40)]
+    first = newest_page("X", gaps, [], page_ids=PAGE_IDS)
+    assert first is not None
+    second = newest_page("X", gaps, [first.run], page_ids=PAGE_IDS)
+    assert second is not None
+    assert (first.first_id, first.last_id, second.first_id, second.last_id) == (37, 40, 33, 36)
+    assert first.time_ms > second.time_ms
+    assert newest_page("X", gaps, [run(1, 99)], page_ids=PAGE_IDS) is None
+
+
+def test_of_two_symbols_the_times_of_pages_tell_which_is_newer() -> None:
+    busy = Gap(1, 1_000_000, after_ms=0, before_ms=86_400_000)
+    quiet = Gap(1, 10_000, after_ms=0, before_ms=86_400_000)
+    behind = [Run(900_001, 1_000_000, 0, 0)]
+    page, other = (
+        newest_page("BUSY", [busy], behind),
+        newest_page("QUIET", [quiet], [Run(9_501, 10_000, 0, 0)]),
+    )
+    assert page is not None
+    assert other is not None
+    assert abs(page.time_ms - 0.9 * 86_400_000) < 1_000
+    assert other.time_ms > page.time_ms
+
+
+def test_what_retention_would_delete_at_once_is_not_asked_for() -> None:
+    whole = gap(11, 40)
+    assert newest_page("X", [whole], [], ms_of(42), page_ids=PAGE_IDS) is None
+    assert newest_page("X", [whole], [], ms_of(41), page_ids=PAGE_IDS) == newest_page(
+        "X", [whole], [], page_ids=PAGE_IDS
+    )
+    under_way = [run(31, 40)]
+    assert newest_page("X", [whole], under_way, ms_of(35), page_ids=PAGE_IDS) is None
+
+
+def test_certified_gaps_are_not_asked_for_as_missing() -> None:
+    assert newest_page("X", [replace(gap(11, 40), state="certified")], []) is None
+
+
+# What an answer leaves open
+
+PAGE = Page("X", 11, 14, ms_of(14))
+
+
+def left_open(*ids: int, sound: bool = True) -> list[tuple[int, int]]:
+    left = not_answered(PAGE, np.array(ids, np.int64), sound=sound)
+    return [(each.first_id, each.last_id) for each in left]
+
+
+def test_an_answer_that_proves_nothing_of_ids_leaves_them_open() -> None:
+    assert left_open() == [(11, 14)]  # REST lags
+    assert left_open(10) == [(11, 14)]  # so far
+    assert left_open(15, 16) == [(11, 14)]  # it jumps ahead: to where history begins?
+    assert left_open(13, 14, 15) == [(11, 12)]
+    assert left_open(10, 11) == []  # a short page: asked on at once
+    assert left_open(10, 11, 12, 13, 14) == []
+
+
+def test_an_answer_with_rows_on_both_sides_leaves_nothing_open() -> None:
+    assert left_open(10, 15) == []
+    assert left_open(10, 12, 14, 15) == []
+
+
+def test_where_rows_could_not_be_read_their_ids_stay_open() -> None:
+    assert left_open(10, 11, 13, 14, sound=False) == [(12, 12)]
+    assert left_open(10, 15, sound=False) == [(11, 14)]
+
+
+def test_pages_asked_for_in_vain_are_left_alone_for_ever_longer_up_to_five_minutes() -> None:
+    put_off, now_ms, delays = PutOff(), START_MS, list[int]()
+    for _ in range(12):
+        delays += put_off.answered(PAGE, [PAGE.run], now_ms)
+        assert put_off.until_later(now_ms + delays[-1] - 1) == [PAGE.run]
+        now_ms += delays[-1]
+        assert put_off.until_later(now_ms) == []
+    assert delays[:4] == [1_000, 2_000, 4_000, 8_000]
+    assert delays[-1] == LONGEST_DELAY_MS
+    put_off.keep([gap(12, 20)])
+    assert put_off.runs == [PAGE.run]
+    put_off.keep([gap(15, 20)])
+    assert put_off.runs == []
+    put_off.answered(PAGE, [PAGE.run], now_ms)
+    put_off.answered(PAGE, [], now_ms)
+    assert put_off.runs == []
+
+
+# Certification
+
+
+def test_ids_are_certified_after_ten_tries_over_half_an_hour_and_not_before() -> None:
+    known, now_ms = list[Absence](), START_MS
+    for _ in range(40):
+        [found] = lacking(rows(10, 15), now_ms)
+        [absence] = after_asking(known, found, RULE)
+        if absence.state == "certified":
+            break
+        assert absence.asked < RULE.tries or now_ms - START_MS < RULE.over_ms
+        known, now_ms = [absence], RULE.due_ms(absence)
+    assert absence.asked >= RULE.tries
+    assert now_ms - START_MS >= RULE.over_ms
+    assert now_ms - START_MS < 1.25 * RULE.over_ms
+    assert (absence.first_asked_ms, absence.last_asked_ms) == (START_MS, now_ms)
+    assert (absence.below, absence.above) == (Seen(10, ms_of(10)), Seen(15, ms_of(15)))
+    assert RULE.due_ms(absence) == now_ms + DAY_MS
+
+
+def test_many_tries_in_a_short_time_certify_nothing() -> None:
+    known = list[Absence]()
+    for at_ms in range(START_MS, START_MS + RULE.over_ms, 1_000):
+        [found] = lacking(rows(10, 15), at_ms)
+        known = list(after_asking(known, found, RULE))
+    assert [each.state for each in known] == ["open"]
+
+
+def test_a_wider_hole_counts_for_what_is_known_of_it_and_begins_the_rest_anew() -> None:
+    known = [replace(next(lacking(rows(11, 14), START_MS)), asked=7)]
+    [found] = lacking(rows(9, 16), START_MS + 5)
+    parts = sorted(after_asking(known, found, RULE), key=lambda each: each.first_id)
+    assert [(each.first_id, each.last_id, each.asked) for each in parts] == [
+        (10, 11, 1),
+        (12, 13, 8),
+        (14, 15, 1),
+    ]
+
+
+def test_what_was_not_asked_for_as_a_whole_is_not_confirmed() -> None:
+    known = [replace(next(lacking(rows(10, 20), START_MS)), asked=7)]
+    [found] = lacking(rows(14, 30), START_MS + 5)
+    parts = list(after_asking(known, found, RULE))
+    assert [(each.first_id, each.last_id, each.asked) for each in parts] == [(20, 29, 1)]
+
+
+# What became of gaps
+
+
+def test_gaps_are_told_of_when_they_open_and_when_they_are_gone() -> None:
+    watch = GapWatch()
+    assert [(each.happened, each.ids) for each in watch.look([gap(5, 9)], 1_000)] == [("opened", 5)]
+    assert watch.look([gap(5, 6), gap(9, 9)], 2_000) == []
+    [gone] = watch.look([], 5_000)
+    assert (gone.happened, gone.first_id, gone.last_id, gone.ids, gone.open_ms) == ("filled", 5, 9, 5, 4_000)
+    watch.look([gap(20, 29)], 6_000)
+    certified = replace(gap(20, 24), state="certified")
+    [gone] = watch.look([certified], 9_000)
+    assert (gone.happened, gone.ids) == ("certified", 5)
+    [came] = watch.look([replace(certified, first_id=22)], 9_000)
+    assert (came.happened, came.ids) == ("recovered", 2)
+    assert (watch.counts.opened, watch.counts.filled, watch.counts.certified) == (2, 1, 1)
+    assert watch.counts.recovered_ids == 2
+
+
+@given(st.lists(spans, min_size=1, max_size=8))
+def test_every_gap_that_opened_is_gone_or_still_open(steps: list[list[tuple[int, int]]]) -> None:
+    watch = GapWatch()
+    for at, parts in enumerate(steps):
+        held = HeldIds([run(1, 1), run(70, 70), *(run(first, first + more) for first, more in parts)])
+        watch.look(by_state(gaps_between(held.runs), ()), at)
+    watch.look([], len(steps))
+    assert watch.counts.opened == watch.counts.filled

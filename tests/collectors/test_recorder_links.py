@@ -1,0 +1,177 @@
+"""The recorder's connections as they are in real time: announcements, full rings, many symbols, conflicts."""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+from websockets.asyncio.server import ServerConnection, serve
+
+from collectors import links as links_module
+from collectors import stream as stream_module
+from collectors.exchange import Exchange, GeneratedMarket
+from collectors.exchange.faults import Conflict, Malformed
+from collectors.figures import LinkFigures
+from collectors.lines import MOST_NAMES
+from collectors.links import stream_path
+from storage.ledger import TradeLedger
+from storage.trades import Instrument, TradeColumns
+from tests.clock import wall_ms
+
+from .test_recorder import assert_equals_exchange, fast_market, held, recording, until
+
+FIRST_ID = 1_000
+DOWN = {"e": "serverShutdown", "E": 1_770_123_456_789}
+
+
+def trade(agg_trade_id: int) -> str:
+    now_ms = wall_ms()
+    data = {"e": "aggTrade", "E": now_ms, "s": "BTCUSDT", "a": agg_trade_id, "p": "62000.00000000"}
+    data |= {"q": "0.00100000", "f": agg_trade_id, "l": agg_trade_id, "T": now_ms, "m": True, "M": True}
+    return json.dumps({"stream": "btcusdt@aggTrade", "data": data})
+
+
+@pytest.mark.parametrize("notice", [DOWN, {"stream": "!serverShutdown", "data": DOWN}])
+def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
+    tmp_path: Path, notice: Mapping[str, object]
+) -> None:
+    """The notice comes with the first trade; a second connection is there before the first one ends."""
+    open_now: set[int] = set()
+    most_open = opened = 0
+
+    async def talk(socket: ServerConnection) -> None:
+        nonlocal most_open, opened
+        opened += 1
+        number = opened
+        open_now.add(number)
+        most_open = max(most_open, len(open_now))
+        await socket.send(trade(FIRST_ID + int(wall_ms() % 10**6)))
+        if number == 1:
+            await socket.send(json.dumps(notice))
+        await socket.wait_closed()
+        open_now.discard(number)
+
+    async def run() -> None:
+        async with (
+            Exchange(fast_market(), clock=wall_ms) as exchange,
+            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+        ):
+            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, stream_url=url) as recorder:
+                    await until(lambda: most_open == 2)
+                    assert len(recorder.figures().links) == 2
+
+    asyncio.run(run())
+
+
+def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parser pauses for two seconds at a time."""
+    monkeypatch.setattr(links_module, "MOST_TEXTS", 100)
+    monkeypatch.setattr(stream_module, "GATHER_S", 2.0)
+
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange) as recorder:
+                    await until(lambda: recorder.figures().dropped > 1_000)
+                    assert recorder.figures().links[0].waiting <= 100
+                    monkeypatch.setattr(stream_module, "GATHER_S", 0.02)
+                    dropped = recorder.figures().dropped
+                    await until(lambda: recorder.figures().dropped > dropped)
+                    head = ledger.runs("BTCUSDT")[-1].last_id
+                    await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 1_000)
+                    await until(lambda: not ledger.gaps("BTCUSDT"))
+                assert_equals_exchange(ledger, exchange)
+                assert exchange.report().self_inflicted == []
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    closed = [line for line in logs if line["event"] == "gap closed"]
+    assert closed
+    assert {line["by"] for line in closed} == {"rest"}
+    assert any(line["event"] == "messages given up" for line in logs)
+
+
+def test_conflicts_are_counted_and_kept_and_the_first_content_stays(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms, faults=[Conflict(share=0.05)]) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, links=2) as recorder:
+                    await until(lambda: recorder.figures().symbols[0].conflicts > 20)
+                conflicts = ledger.conflicts("BTCUSDT")
+                rows = {int(row): at for at, row in enumerate(held(ledger).id)}
+                assert len(conflicts) > 10
+                for each in conflicts:
+                    here = slice(rows[each.id], rows[each.id] + 1)
+                    assert int(held(ledger).take(here).price_int[0]) == int(
+                        each.kept.at_exponents(held(ledger).price_exp, each.kept.quantity_exp).price_int[0]
+                    )
+                assert_equals_exchange(ledger, exchange)
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("kind", ["oversized", "binary", "invalid_utf8", "non_ascii_symbol"])
+def test_frames_of_any_size_and_kind_end_no_link(tmp_path: Path, kind: str) -> None:
+    async def run() -> None:
+        fault = Malformed(kind=kind, share=0.01)  # type: ignore[arg-type]
+        async with Exchange(fast_market(), clock=wall_ms, faults=[fault]) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange):
+                    await until(lambda: exchange.report().faults_hit.get("malformed", 0) > 5)
+                    await until(lambda: len(held(ledger)) > 1_000)
+                assert len(exchange.report().links) == 1
+                assert_equals_exchange(ledger, exchange)
+
+    asyncio.run(run())
+
+
+class ManySymbols:
+    """A market that lists many names; one of them, the last, trades."""
+
+    def __init__(self, count: int) -> None:
+        self._inner = GeneratedMarket(symbols=["BTCUSDT"])
+        listed = self._inner.instruments["BTCUSDT"]
+        self.symbols = tuple(f"COIN{at:04d}USDT" for at in range(count))
+        self.instruments: Mapping[str, Instrument] = {
+            symbol: replace(listed, symbol=symbol) for symbol in self.symbols
+        }
+
+    def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
+        if symbol != self.symbols[-1]:
+            return TradeColumns.empty()
+        return self._inner.trades("BTCUSDT", start_ms, end_ms)
+
+    def from_id(self, symbol: str, first_id: int, limit: int) -> TradeColumns:
+        if symbol != self.symbols[-1]:
+            return TradeColumns.empty()
+        return self._inner.from_id("BTCUSDT", first_id, limit)
+
+    def first_id_from(self, symbol: str, time_ms: int) -> int:
+        return self._inner.first_id_from("BTCUSDT", time_ms)
+
+
+def test_more_symbols_than_fit_into_a_connection_are_spread_over_several(tmp_path: Path) -> None:
+    market = ManySymbols(1_100)
+
+    async def run() -> tuple[LinkFigures, ...]:
+        async with Exchange(market, clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, symbols=list(market.symbols)) as recorder:
+                    await until(lambda: bool(ledger.rows(market.symbols[-1])))
+                    links = recorder.figures().links
+                assert exchange.report().self_inflicted == []
+                return links
+
+    links = asyncio.run(run())
+    assert sum(link.symbols for link in links) == 1_100
+    assert len(links) == 4
+    assert max(link.symbols for link in links) <= 1_024
+    longest = max(links, key=lambda link: link.symbols)
+    assert len(stream_path(market.symbols[: longest.symbols])) <= MOST_NAMES + 20

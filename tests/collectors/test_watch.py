@@ -1,0 +1,151 @@
+"""Who is mute, and when REST is asked."""
+
+import random
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collectors.links import Delivered
+from collectors.timing import Timing
+from collectors.watch import Mute, Watch
+
+TIMING = Timing()
+MUTE_MS = int(TIMING.mute_s * 1000)
+NOW = 1_700_000_000_000
+
+
+@dataclass
+class Link:
+    number: int
+    opened_ms: int = NOW
+    trade_lag_ms: int | None = 0
+    delivered: dict[str, Delivered] = field(default_factory=dict)
+
+    def brings(
+        self, watch: Watch, symbol: str, agg_trade_id: int, now_ms: int, *, traded_ms: int = 0
+    ) -> None:
+        known = self.delivered.setdefault(symbol, Delivered(agg_trade_id, agg_trade_id))
+        known.newest_id = max(known.newest_id, agg_trade_id)
+        watch.note(symbol, agg_trade_id, traded_ms or now_ms, now_ms)
+
+
+def judged(watch: Watch, links: list[Link], now_ms: int, symbols: tuple[str, ...] = ("X",)) -> list[Mute]:
+    return watch.judge([(link, symbols) for link in links], now_ms)
+
+
+def test_a_link_that_lacks_what_another_brings_is_mute_after_a_while_and_not_before() -> None:
+    watch, a, b = Watch(["X"], TIMING, NOW), Link(1), Link(2)
+    found: list[tuple[int, Mute]] = []
+    for second in range(120):
+        now = NOW + second * 1000
+        if second <= 20:
+            a.brings(watch, "X", second, now)
+        b.brings(watch, "X", second, now)
+        found += [(second, mute) for mute in judged(watch, [a, b], now)]
+    first, mute = found[0]
+    assert (mute.connection, mute.why, mute.symbol) == (1, "mute", "X")
+    assert 20 + TIMING.mute_s <= first <= 23 + TIMING.mute_s
+    assert {each.connection for _, each in found} == {1}
+
+
+@given(st.integers(0, 40), st.integers(0, 2**32))
+def test_a_link_that_is_late_and_delivers_in_full_is_not_mute(late_s: int, seed: int) -> None:
+    """From some moment on everything comes so much later."""
+    watch, a, b, rng = Watch(["X"], TIMING, NOW), Link(1), Link(2), random.Random(seed)
+    trades = sorted(rng.sample(range(10, 600), 150))
+    for second in range(640):
+        now = NOW + second * 1000
+        for number, traded in enumerate(trades):
+            if traded == second:
+                b.brings(watch, "X", number, now)
+            if traded + (late_s if traded > 100 else 0) == second:
+                a.brings(watch, "X", number, now, traded_ms=NOW + traded * 1000)
+        assert judged(watch, [a, b], now) == []
+
+
+def test_silence_of_all_is_nobodys_fault() -> None:
+    watch, a, b = Watch(["X"], TIMING, NOW), Link(1), Link(2)
+    for link in (a, b):
+        link.brings(watch, "X", 7, NOW + 10_000)
+    for second in range(0, 24 * 3600, 600):
+        assert judged(watch, [a, b], NOW + 20_000 + second * 1000) == []
+
+
+def test_what_was_traded_before_a_link_came_up_it_need_not_have() -> None:
+    watch, old, new = Watch(["X"], TIMING, NOW), Link(1), Link(2, opened_ms=NOW + 60_000)
+    old.brings(watch, "X", 7, NOW + 61_000, traded_ms=NOW + 59_000)
+    assert judged(watch, [old, new], NOW + 62_000) == []
+    assert judged(watch, [old, new], NOW + 62_000 + 2 * MUTE_MS) == []
+
+
+def test_what_rest_shows_convicts_every_link_that_lacks_it() -> None:
+    watch, a = Watch(["X"], TIMING, NOW), Link(1)
+    a.brings(watch, "X", 7, NOW + 10_000)
+    watch.note("X", 9, NOW + 20_000, NOW + 30_000)
+    assert judged(watch, [a], NOW + 31_000) == []
+    (mute,) = judged(watch, [a], NOW + 31_000 + MUTE_MS)
+    assert (mute.connection, mute.lacking) == (1, 2)
+
+
+def test_a_link_that_falls_behind_for_good_is_not_to_be_relied_on_whatever_the_clock_says() -> None:
+    """Our clock is an hour ahead: every lag is an hour at least."""
+    watch, a, b = Watch(["X"], TIMING, NOW), Link(1), Link(2)
+    hour = 3_600_000
+    watch.note_lag(hour, NOW)
+    a.trade_lag_ms, b.trade_lag_ms = hour + 119_000, hour + 100
+    assert judged(watch, [a, b], NOW) == []
+    a.trade_lag_ms = hour + 121_000
+    assert [(mute.connection, mute.why) for mute in judged(watch, [a, b], NOW)] == [(1, "behind")]
+
+
+def looks(watch: Watch, hours: float, trade_every_s: int) -> list[int]:
+    """The seconds at which REST is asked of X while it trades so often, looked at once in ten."""
+    asked = []
+    for second in range(0, round(hours * 3600), 10):
+        now = NOW + second * 1000
+        if second % trade_every_s == 0:
+            watch.note("X", second // trade_every_s, now, now)
+        if watch.to_look_at(now) == "X":
+            asked.append(second)
+            watch.looked("X", now)
+    return asked
+
+
+def test_a_symbol_that_trades_all_the_time_is_never_asked_about() -> None:
+    assert looks(Watch(["X"], TIMING, NOW), 1, 10) == []
+
+
+def test_a_symbol_that_trades_once_an_hour_costs_a_few_looks() -> None:
+    assert len(looks(Watch(["X"], TIMING, NOW), 24, 3600)) <= 4 * 24
+
+
+def test_a_symbol_that_falls_silent_is_asked_about_soon_by_its_own_measure_then_rarely() -> None:
+    watch = Watch(["X"], TIMING, NOW)
+    now = NOW
+    for number in range(2_000):
+        now = NOW + number * 100
+        watch.note("X", number, now, now)
+    asked = []
+    for second in range(24 * 3600):
+        at = now + second * 1000
+        if watch.to_look_at(at):
+            asked.append(second)
+            watch.looked("X", at)
+    assert asked[0] <= 6
+    assert all(later - sooner >= 5 for sooner, later in pairwise(asked))
+    assert len(asked) < 24 + 12
+
+
+def test_of_several_silent_symbols_the_busiest_is_asked_about_first() -> None:
+    watch = Watch(["X", "Y"], TIMING, NOW)
+    for number in range(500):
+        watch.note("X", number, NOW + number * 100, NOW + number * 100)
+        watch.note("Y", number // 10, NOW + number * 100, NOW + number * 100)
+    assert watch.to_look_at(NOW + 50_000 + 3_000) is None
+    assert watch.to_look_at(NOW + 50_000 + 60_000) == "X"
+    watch.looked("X", NOW + 110_000)
+    assert watch.to_look_at(NOW + 110_000) == "Y"
+    watch.drop("Y")
+    assert watch.to_look_at(NOW + 110_000) is None

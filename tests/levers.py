@@ -1,0 +1,93 @@
+"""An exchange's control port, and what a serving process says of itself, from outside."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+import msgspec
+
+from collectors.binance import agg_trades_page
+from collectors.exchange.faults import AnyFault
+from storage.trades import TradeColumns
+from tests.processes import Process
+
+PATIENCE_S = 90
+# Rows compared at once: some 5 MB of JSON.
+ROWS = 50_000
+
+
+def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
+    ends_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < ends_s, "it did not come about"
+        time.sleep(0.1)
+
+
+class Levers:
+    """The exchange's control port."""
+
+    def __init__(self, urls: Mapping[str, Any]) -> None:
+        self._client = httpx.Client(base_url=urls["control_url"], timeout=PATIENCE_S, trust_env=False)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def printed(self, symbol: str, trade_id: int | None = None) -> int:
+        """The newest id; with an id, once that one has been printed."""
+        query = {"symbol": symbol} | ({} if trade_id is None else {"id": str(trade_id)})
+        return int(self._client.get("/control/printed", params=query).json()["id"])
+
+    def report(self) -> dict[str, Any]:
+        found: dict[str, Any] = self._client.get("/control/report").json()
+        return found
+
+    def inject(self, fault: AnyFault) -> None:
+        self._client.post("/control/faults", content=msgspec.json.encode(fault)).raise_for_status()
+
+    def clear(self) -> None:
+        self._client.delete("/control/faults").raise_for_status()
+
+    def holes(self, symbol: str) -> list[int]:
+        """The ids that no record can have."""
+        ids: list[int] = self._client.get("/control/holes", params={"symbol": symbol}).json()["ids"]
+        return ids
+
+    def difference(self, symbol: str, rows: TradeColumns) -> dict[str, list[int]]:
+        """The ids of the exchange's ledger that rows, in id order, lack, have too much, or have otherwise."""
+        found: dict[str, list[int]] = {"missing": [], "extra": [], "other": []}
+        for at in range(0, len(rows) - 1, ROWS):
+            body = agg_trades_page(rows.take(slice(at, at + ROWS + 1)))  # with the first of the next ones
+            reply = self._client.post("/control/difference", params={"symbol": symbol}, content=body)
+            told = reply.raise_for_status().json()
+            for kind, ids in found.items():
+                ids += told[kind]
+        return found
+
+
+def metrics(url: str) -> dict[str, float]:
+    """`name{labels}` -> value."""
+    lines = httpx.get(f"{url}/metrics", trust_env=False, timeout=PATIENCE_S).text.splitlines()
+    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return {name: float(value) for name, _, value in pairs}
+
+
+def held(url: str, symbol: str) -> int:
+    """How many trades are held."""
+    return int(metrics(url).get(f'tapedeck_trades_held{{symbol="{symbol}"}}', 0))
+
+
+def missing(url: str, symbol: str) -> int:
+    """How many ids are in open gaps."""
+    return int(metrics(url).get(f'tapedeck_trades_missing{{symbol="{symbol}"}}', 0))
+
+
+def private_mb(process: Process) -> float:
+    """RssAnon."""
+    status = Path(f"/proc/{process.child.pid}/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) / 1024

@@ -1,0 +1,170 @@
+"""The soak: faults of every kind by chance on links, REST, the process and its disk, for as long as asked.
+
+At the end the ledger is compared with the exchange's. Exit status 1 when a trade is missing, doubled or other
+than it was printed. Usage: python -m tests.soak.run [--minutes 10] [--seed 1]
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from storage.ledger import TradeLedger
+from tests.levers import Levers, missing
+from tests.processes import exchange
+from tests.soak.faults import (
+    DiskRefuses,
+    Due,
+    Happening,
+    Kill,
+    Stop,
+    happenings,
+    is_alone,
+    lasts_s,
+    name_of,
+    placed,
+)
+from tests.soak.recorder import Recorder, disk
+from tests.storage.soundness import assert_sound
+
+WHOLE = (0, 2**45)
+# All six symbols together: 440 trades a second on average, ten times that in a burst of BTCUSDT.
+RATE = 10
+COMPLETE_S = 180.0
+
+
+@dataclass(slots=True)
+class Found:
+    """What a soak came to."""
+
+    seed: int
+    faults: Counter[str] = field(default_factory=Counter)
+    told: Counter[str] = field(default_factory=Counter)
+    trades: int = 0
+    missing: int = 0
+    doubled: int = 0
+    extra: int = 0
+    other: int = 0
+    most_mb: float = 0.0
+    lives: int = 0
+    self_inflicted: Counter[str] = field(default_factory=Counter)
+    is_on_small_disk: bool = False
+
+    @property
+    def is_sound(self) -> bool:
+        return self.trades > 0 and not (self.missing or self.doubled or self.extra or self.other)
+
+
+def soak(seconds: float, seed: int, directory: Path) -> Found:
+    with (
+        disk(directory) as path,
+        exchange(f"--rate={RATE}", f"--seed={seed}", "--control-port=0") as urls,
+        Levers(urls) as levers,
+    ):
+        recorder = Recorder(urls, path)
+        recorder.begin()
+        found = Found(seed, is_on_small_disk=recorder.is_on_small_disk)
+        befall(seconds, seed, levers, recorder, urls["symbols"], found)
+        levers.clear()
+        report = levers.report()
+        found.faults.update({name: n for name, n in report["faults_hit"].items() if n})
+        settle(levers, recorder, urls["symbols"])
+        recorder.end()
+        for symbol in urls["symbols"]:
+            compare(levers, symbol, path / "ledger", found)
+        assert_sound(path / "ledger")
+        found.self_inflicted.update(each["breach"] for each in levers.report()["self_inflicted"])
+    found.told, found.most_mb, found.lives = recorder.told, recorder.most_mb, recorder.lives
+    return found
+
+
+def befall(
+    seconds: float, seed: int, levers: Levers, recorder: Recorder, symbols: Sequence[str], found: Found
+) -> None:
+    """Let things happen for so long."""
+    ends_s, quiet_at_s = time.monotonic() + seconds, 0.0
+    for due in happenings(seed, symbols):
+        wait_s = due.wait_s
+        if is_alone(due.happening):
+            wait_s = max(wait_s, quiet_at_s - time.monotonic())
+        if time.monotonic() + wait_s > ends_s:
+            return
+        time.sleep(wait_s)
+        recorder.look()
+        happen(due, levers, recorder, found)
+        quiet_at_s = max(quiet_at_s, time.monotonic() + lasts_s(due.happening))
+        if is_alone(due.happening):
+            time.sleep(lasts_s(due.happening))
+
+
+def happen(due: Due, levers: Levers, recorder: Recorder, found: Found) -> None:
+    happening: Happening = due.happening
+    match happening:
+        case Kill():
+            recorder.kill()
+            recorder.begin()
+        case Stop(seconds=seconds):
+            recorder.stop_for(seconds)
+        case DiskRefuses(seconds=seconds):
+            recorder.refuse_disk_for(seconds)
+        case _:
+            links = [link["number"] for link in levers.report()["links"] if link["ending"] is None]
+            levers.inject(placed(happening, links, due.side, levers.printed))
+            return
+    found.faults[name_of(happening)] += 1
+
+
+def settle(levers: Levers, recorder: Recorder, symbols: Sequence[str]) -> None:
+    """Until what was printed by now is held, holes aside, or for as long as that may take."""
+    holes = {symbol: len(levers.holes(symbol)) for symbol in symbols}
+    ends_s = time.monotonic() + COMPLETE_S
+    for symbol in symbols:
+        levers.printed(symbol, levers.printed(symbol) + 1)
+    while time.monotonic() < ends_s and any(missing(recorder.url, s) > holes[s] for s in symbols):
+        recorder.look()
+        time.sleep(0.5)
+    time.sleep(3)
+
+
+def compare(levers: Levers, symbol: str, path: Path, found: Found) -> None:
+    with TradeLedger.open(path, create=False) as ledger:
+        rows = ledger.trades(symbol, *WHOLE).by_id()
+    found.trades += len(rows)
+    found.doubled += len(rows) - len(set(rows.id.tolist()))
+    told = levers.difference(symbol, rows)
+    found.missing += len(told["missing"])
+    found.extra += len(told["extra"])
+    found.other += len(told["other"])
+
+
+def print_report(found: Found) -> None:
+    kinds: list[tuple[str, Any]] = sorted(found.faults.items())
+    disk = "a small tmpfs that was filled" if found.is_on_small_disk else "a limit of its files' size"
+    print("faults:", ", ".join(f"{name} {count}" for name, count in kinds))
+    print("the recorder said:", ", ".join(f"{words} {count}" for words, count in sorted(found.told.items())))
+    print("broken rules:", ", ".join(f"{rule} {n}" for rule, n in found.self_inflicted.items()) or "none")
+    print(f"the disk refused by {disk}; {found.lives} lives, peak memory (RssAnon) {found.most_mb:.0f} MB")
+    print(
+        f"seed {found.seed}: {found.trades:,} trades, {found.missing} missing, {found.doubled} doubled, "
+        f"{found.extra} too much, {found.other} other than printed"
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="tapedeck-soak-") as directory:
+        found = soak(given.minutes * 60, given.seed, Path(directory))
+    print_report(found)
+    return 0 if found.is_sound else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
