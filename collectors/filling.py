@@ -36,8 +36,9 @@ LOOKED_AT = 50
 TELL_MS = 15_000
 FIRST_AWAY_MS = 1_000
 LONGEST_AWAY_MS = 30_000
-# Where a symbol's history begins at REST is asked again after so long.
+# Where history begins at REST is asked again after so long at the earliest, and believed for a day.
 FLOOR_MS = 3_600_000
+FLOOR_BELIEVED_MS = 86_400_000
 
 
 @dataclass(slots=True)
@@ -234,7 +235,9 @@ class Filling:
 
     def _below_floor(self, symbol: str) -> list[Run]:
         floor = self._symbols[symbol].floor
-        return [] if floor is None or floor.first_id == 0 else [Run(0, floor.first_id - 1, 0, 0)]
+        if floor is None or not floor.first_id or self._clock() - floor.asked_ms > FLOOR_BELIEVED_MS:
+            return []
+        return [Run(0, floor.first_id - 1, 0, 0)]
 
     def _kept_from_ms(self) -> int:
         """From when on trades are not deleted at once: whole hours go."""

@@ -368,9 +368,13 @@ def test_a_gap_below_the_floor_stays_open_uncertified_and_nearly_unasked(tmp_pat
             asked = world.asked
             await world.pass_time(600)
             assert world.asked - asked <= 2
-        [gap] = world.ledger.gaps(X)
-        assert gap.state == "open"
-        assert world.ledger.absences(X) == ()
+            [gap] = world.ledger.gaps(X)
+            assert gap.state == "open"
+            assert world.ledger.absences(X) == ()
+            assert filling.state(X).out_of_reach == gap.missing
+            world.exchange.clear()
+            world.clock.advance(25 * HOUR_MS)
+            await world.until(lambda: not world.ledger.gaps(X))
 
     in_a_world(tmp_path, story, speed=200)
 
