@@ -254,9 +254,11 @@ class Filling:
         except RestAway as error:
             self._leave_alone(str(error))
         except RestRefused as refusal:
+            tell = log.debug if known.not_before_ms else log.warning
             known.not_before_ms = self._clock() + LONGEST_AWAY_MS
-            log.warning("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
+            tell("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
         else:
+            known.not_before_ms = 0
             self._answered()
         finally:
             if isinstance(work, str):
