@@ -24,7 +24,7 @@ from collectors.rest import BinanceRest
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, MetricsEndpoint
 from server.runtime import tune
-from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
+from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
@@ -159,7 +159,7 @@ def prepared_app(settings: Settings) -> Starlette:
     """The app in a process tuned for it, its log set up; warns of TAPEDECK_ names that are no setting."""
     tune()
     set_up_logs(settings)
-    for name in unknown_names():
+    for name in unknown_names(given_names()):
         log.warning("unknown setting", name=name)
     return create_app(settings)
 
@@ -169,4 +169,4 @@ def from_env() -> Starlette:
     try:
         return prepared_app(load_settings())
     except (LedgerError, ConfigurationInvalid) as error:
-        raise SystemExit(f"tapedeck: {error}") from error
+        raise SystemExit("\n".join(f"tapedeck: {line}" for line in str(error).splitlines())) from error

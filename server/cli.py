@@ -22,7 +22,7 @@ import uvicorn
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording, VirtualClock
 from collectors.exchange.control import serving_control
 from collectors.exchange.faults import AnyFault, UnknownFault, read_faults
-from server import export_command, ledger_commands, verify_command
+from server import config_command, export_command, ledger_commands, verify_command
 from server.app import prepared_app, wall_clock
 from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
@@ -47,7 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int] = parsed.run
         return run(parsed)
     except (LedgerError, ConfigurationInvalid) as error:
-        print(f"tapedeck: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"tapedeck: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -63,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="record the market and answer over MCP")
     _add_settings(serve, Settings.model_fields)
     serve.set_defaults(run=_serve)
+    config_command.add_command(commands, partial(_add_settings, names=Settings.model_fields), settings_from)
     demo = commands.add_parser("demo", help="the same against a built-in exchange; no internet")
     _add_settings(demo, ["host", "port", "log_level", "log_format"])
     demo.add_argument("--seed", type=int, default=1, help="which simulated market")
