@@ -79,7 +79,7 @@ def _announced(child: subprocess.Popen[str], within_s: float) -> str:
         said.put("")
 
     threading.Thread(target=listen, daemon=True).start()
-    lines = []
+    lines: list[str] = []
     while True:
         try:
             line = said.get(timeout=within_s)
@@ -121,9 +121,10 @@ async def _asked(client: Client, *, must_have_trades: bool) -> str:
 
 async def _answer(client: Client, tool: str, **arguments: Any) -> dict[str, Any]:
     result = await client.call_tool(tool, arguments)
-    if result.is_error or not result.structured_content:
+    answer: dict[str, Any] | None = result.structured_content
+    if result.is_error or not answer:
         raise Failed(f"{tool} answered {result.content[:1]}")
-    return result.structured_content
+    return answer
 
 
 def _reason(error: Exception) -> str:

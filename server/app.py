@@ -22,7 +22,8 @@ from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
-from server.metrics import METRICS_PATH, MetricsEndpoint
+from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
+from server.process_metrics import ProcessMetrics
 from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 from server.tools.catalogue import add_tools
@@ -76,6 +77,7 @@ def create_app(settings: Settings) -> Starlette:
     )
     answered = security(settings.allowed_hosts, settings.allowed_origins)
     transports = Transports(mcp, answered)
+    told = [LedgerMetrics(ledger), ProcessMetrics(settings.data_dir)]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -91,7 +93,7 @@ def create_app(settings: Settings) -> Starlette:
     return Starlette(
         routes=[
             Route("/healthz", health),
-            Route(METRICS_PATH, MetricsEndpoint(ledger, answered), methods=["GET"]),
+            Route(METRICS_PATH, MetricsEndpoint(told, answered), methods=["GET"]),
             *transports.routes,
         ],
         middleware=[Middleware(PlainStartFailure)],

@@ -4,7 +4,7 @@ Invariant: a scrape reads what is in memory and the directory's sizes; it decode
 write. Every metric has a help text, and a name that begins with `tapedeck_`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -61,9 +61,10 @@ class LedgerMetrics(Collector):
 class MetricsEndpoint:
     """GET /metrics, for the hosts and origins that the other endpoints answer."""
 
-    def __init__(self, ledger: TradeLedger, security: TransportSecuritySettings) -> None:
+    def __init__(self, collectors: Iterable[Collector], security: TransportSecuritySettings) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(LedgerMetrics(ledger))
+        for collector in collectors:
+            self._registry.register(collector)
         self._guard = TransportSecurityMiddleware(security)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

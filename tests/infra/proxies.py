@@ -79,10 +79,12 @@ def nginx(directory: Path, upstream: str) -> Iterator[int]:
         )
         + f"    access_log off;\n    include {directory}/tapedeck.conf;\n}}\n"
     )
-    with running(
-        port, program, "-p", str(directory), "-c", f"{directory}/nginx.conf", "-g", "daemon off; user root;"
-    ):
+    command = (program, "-p", str(directory), "-c", f"{directory}/nginx.conf", "-g", "daemon off; user root;")
+    with start(*command) as process:
+        until_listening(port, process)
         yield port
+        process.child.terminate()  # it ends its workers
+        process.wait(10)
 
 
 @contextmanager
@@ -101,20 +103,10 @@ def caddy(directory: Path, upstream: str) -> Iterator[int]:
         "XDG_DATA_HOME": str(directory),
         "XDG_CONFIG_HOME": str(directory),
     }
-    with running(
-        port, program, "run", "--config", str(ROOT / "infra/caddy/Caddyfile"), environment=environment
-    ):
-        yield port
-
-
-@contextmanager
-def running(port: int, *command: str, environment: dict[str, str] | None = None) -> Iterator[Process]:
-    """A proxy that listens; it is stopped in order, so that its workers end too."""
-    with start(*command, environment=environment) as process:
+    config = str(ROOT / "infra/caddy/Caddyfile")
+    with start(program, "run", "--config", config, environment=environment) as process:
         until_listening(port, process)
-        yield process
-        process.child.terminate()
-        process.wait(10)
+        yield port
 
 
 def until_listening(port: int, process: Process) -> None:
