@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
 
 def _audited(pip_audit: str, file: str) -> int:
     done = subprocess.run(
-        [pip_audit, "--progress-spinner=off", "--disable-pip", "--require-hashes", "--format=json", "-r", file],
+        [pip_audit, "--progress-spinner=off", "--disable-pip", "--require-hashes", "-f", "json", "-r", file],
         capture_output=True, text=True, timeout=TIMEOUT_S, check=False,
     )  # fmt: skip
     try:
@@ -41,7 +41,8 @@ def told(file: str, dependencies: list[dict[str, Any]]) -> int:
     for dependency in found:
         for vulnerability in dependency["vulns"]:
             fixed = ", ".join(vulnerability.get("fix_versions", [])) or "no version"
-            print(f"audit: {dependency['name']} {dependency['version']}: {vulnerability['id']}, fixed in {fixed}")
+            name = f"{dependency['name']} {dependency['version']}"
+            print(f"audit: {name}: {vulnerability['id']}, fixed in {fixed}")
     print(f"audit: {file}: {asked} of {len(dependencies)} audited, {len(found)} vulnerable")
     for reason, count in reasons.items():
         print(f"audit: {file}: {count} NOT AUDITED: {reason}")
