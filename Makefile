@@ -66,7 +66,7 @@ release: $(DEVELOPERS) $(TOOLS_READY)
 
 # The wheel and its locked dependencies in an empty environment outside the checkout.
 wheel-test: $(DEVELOPERS)
-	$(BIN)/pytest -m long tests/infra/test_wheel.py
+	$(BIN)/pytest -m long tests/infra/test_release.py
 
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
