@@ -7,7 +7,7 @@ usage() {
 usage: deploy.sh [OPTIONS] HOST
        deploy.sh [OPTIONS] --local DIR [--restart COMMAND]
 
-HOST is a name for ssh, of a user who may `sudo`. There tapedeck is installed under /opt/tapedeck, and run by
+HOST is a name for ssh, of a user who may `sudo` without a password. There tapedeck is installed under /opt/tapedeck, and run by
 systemd with the settings in /etc/tapedeck/tapedeck.env.
 
   --local DIR        install under DIR on this machine, without ssh, sudo and systemd

@@ -3,16 +3,19 @@
 #
 # PREFIX/releases/NAME becomes PREFIX/current once it has answered a real question. With RESTART, a command, the
 # service is restarted and asked at URL; if it does not answer, what ran before runs again. The newest KEEP
-# releases stay. Exit status 1: the new release is not in place, and what was there before is.
+# releases stay. Exit status 1: the new release is not in place, and what was there before is, also where this
+# is interrupted or whoever listens goes away.
 set -eu
 
 here=$(CDPATH='' cd "$(dirname "$0")" && pwd)
 releases=$PREFIX/releases
 new=$releases/$NAME
+busy=$PREFIX/.deploying
 before=$(readlink "$PREFIX/current" || true)
+stage=begun
 
 say() {
-    echo "deploy: $*"
+    echo "deploy: $*" || true
 }
 
 switch_to() {
@@ -20,34 +23,49 @@ switch_to() {
     mv -T "$PREFIX/current.new" "$PREFIX/current"
 }
 
-works() {
-    "$PREFIX/current/bin/python" "$here/smoke_test.py" "$URL"
+restart_and_ask() {
+    sh -c "$RESTART" && "$PREFIX/current/bin/python" "$here/smoke_test.py" "$URL"
 }
 
-restart() {
-    [ -z "$RESTART" ] || sh -c "$RESTART"
+# However this ends: nothing half done stays.
+finish() {
+    if [ "$stage" = switched ]; then
+        take_back
+    fi
+    if [ "$stage" != in_place ]; then
+        rm -rf "$new"
+        say "$NAME is removed"
+    fi
+    rmdir "$busy"
+}
+
+take_back() {
+    if [ -z "$before" ]; then
+        rm -f "$PREFIX/current"
+        say "there was no release before it"
+        return
+    fi
+    switch_to "$before"
+    say "back to ${before#releases/}"
+    if restart_and_ask; then
+        say "${before#releases/} answers again"
+    else
+        say "${before#releases/} IS IN PLACE AND DOES NOT ANSWER EITHER: look at the service's log"
+    fi
 }
 
 give_up() {
-    say "$1; $NAME is removed"
-    rm -rf "$new"
+    say "$1"
     exit 1
 }
 
-roll_back() {
-    if [ -z "$before" ]; then
-        rm -f "$PREFIX/current"
-        give_up "$1, and there was no release before it"
-    fi
-    switch_to "$before"
-    say "$1; back to ${before#releases/}"
-    if restart && works; then
-        give_up "${before#releases/} answers again"
-    fi
-    give_up "${before#releases/} IS IN PLACE AND DOES NOT ANSWER EITHER: look at the service's log"
-}
-
 mkdir -p "$releases"
+[ ! -e "$new" ] || give_up "$new exists; nothing was touched"
+mkdir "$busy" || give_up "another deployment is under way; if none is, delete $busy"
+trap '' PIPE
+trap finish EXIT
+trap 'exit 1' HUP INT TERM
+
 say "installing into $new"
 sh "$here/install.sh" "$new" "$here"/*.whl "$here/runtime.txt" || give_up "the installation failed"
 mkdir "$new/systemd"
@@ -58,12 +76,13 @@ if [ -e "$ENV_FILE" ]; then
     "$new/bin/tapedeck" check-config --env-file "$ENV_FILE" >/dev/null || give_up "$ENV_FILE does not suit it"
 fi
 
+say "switching from ${before:-nothing} to releases/$NAME"
 switch_to "releases/$NAME"
-say "switched from ${before:-nothing} to releases/$NAME"
 if [ -n "$RESTART" ]; then
-    restart || roll_back "the service does not start"
-    works || roll_back "the service does not answer"
+    stage=switched
+    restart_and_ask || give_up "the service does not start, or does not answer"
 fi
+stage=in_place
 
 # Names begin with the time, so that the newest stand last. What runs and what ran before it stay in any case.
 find "$releases" -mindepth 1 -maxdepth 1 -type d | sort | head -n "-$KEEP" | while read -r old; do

@@ -6,9 +6,11 @@ The dependencies are those of the tests' own environment, by PYTHONPATH; `make w
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,14 +51,30 @@ def checkout(directory: Path, *, broken: tuple[str, str] | None = None) -> Path:
     return directory
 
 
+def command(source: Path, *arguments: object) -> list[str]:
+    return ["bash", str(source / "infra/deploy.sh"), "--python", sys.executable, *map(str, arguments)]
+
+
+def environment(settings: dict[str, str]) -> dict[str, str]:
+    own = {"BUILDER": sys.executable, "PYTHONPATH": sysconfig.get_path("purelib")}
+    return processes.inherited() | settings | own
+
+
 def deploy(
     source: Path, *arguments: object, settings: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    environment = processes.inherited() | (settings or {})
-    environment |= {"BUILDER": sys.executable, "PYTHONPATH": sysconfig.get_path("purelib")}
     return subprocess.run(
-        ["bash", source / "infra/deploy.sh", "--python", sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, timeout=200, check=False, env=environment,
+        command(source, *arguments),
+        capture_output=True, text=True, timeout=200, check=False, env=environment(settings or {}),
+    )  # fmt: skip
+
+
+def started(source: Path, *arguments: object) -> subprocess.Popen[str]:
+    """The same, under way, in a process group of its own."""
+    return subprocess.Popen(
+        command(source, *arguments),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment({}),
+        start_new_session=True,
     )  # fmt: skip
 
 
@@ -129,6 +147,32 @@ def test_a_release_whose_tools_fail_never_comes_into_place(tmp_path: Path, sourc
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_deployment_that_is_interrupted_leaves_what_was_there(
+    tmp_path: Path, source: Path, number: signal.Signals
+) -> None:
+    target, waits = tmp_path / "target", tmp_path / "waits"
+    before = target / "releases/20200101T000000Z-0.0.1/bin"
+    before.mkdir(parents=True)
+    (before / "python").write_text("#!/bin/sh\necho asked\n")
+    (before / "python").chmod(0o755)
+    (target / "current").symlink_to("releases/20200101T000000Z-0.0.1")
+    restart = f'case "$(readlink {target}/current)" in *0.0.1) ;; *) touch {waits}; sleep 60;; esac'
+    with started(source, "--local", target, "--restart", restart) as child:
+        deadline = time.monotonic() + 200
+        while not waits.exists() and time.monotonic() < deadline:
+            assert child.poll() is None
+        os.killpg(child.pid, number)
+        said, _ = child.communicate(timeout=60)
+        assert child.returncode != 0
+    assert "back to 20200101T000000Z-0.0.1" in said
+    assert "asked" in said
+    assert (in_place(target), releases(target)) == ("20200101T000000Z-0.0.1", ["20200101T000000Z-0.0.1"])
+    assert not (target / ".deploying").exists()
+
+
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_settings_that_do_not_suit_a_release_keep_it_out(tmp_path: Path, source: Path) -> None:
     target = tmp_path / "target"
@@ -175,8 +219,9 @@ def test_a_service_that_does_not_start_is_rolled_back_and_the_newest_releases_st
         before, kept = in_place(target), releases(target)
         done = deploy(broken, "--local", target, *options, settings=settings)
         assert done.returncode == 1
-        assert re.search(rf"does not start; back to {before}", done.stdout)
-        assert "answers again" in done.stdout
+        assert "does not start, or does not answer" in done.stdout
+        assert f"back to {before}\n" in done.stdout
+        assert f"{before} answers again" in done.stdout
         assert (in_place(target), releases(target)) == (before, kept)
         assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
     assert "Traceback" not in (target / "log").read_text()

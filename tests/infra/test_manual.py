@@ -27,7 +27,9 @@ def test_every_setting_that_is_named_exists() -> None:
 
 def test_every_command_that_is_named_exists() -> None:
     usage = _parser().format_help()
-    shell = re.findall(r"```sh\n(.*?)```", MANUAL, re.DOTALL) + re.findall(r"`(tapedeck [^`]+)`", MANUAL)
+    shell = re.findall(r"```sh\n(.*?)```", MANUAL, re.DOTALL) + re.findall(
+        r"`([^`\n]*tapedeck [^`\n]+)`", MANUAL
+    )
     commands = set(
         re.findall(r"\btapedeck (?!tapedeck )([a-z][a-z-]*)(?= |$)", "\n".join(shell), re.MULTILINE)
     )

@@ -16,6 +16,7 @@ from tests.tapes import START_MS, rows_of, run_of
 
 DAY_MS = 86_400_000
 SERIES = Path("series")
+TAPE = run_of(1, 5_000, step_ms=2_000)
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TAPEDECK_DATA_DIR", "ledger")
     with TradeLedger.open(Path("ledger")) as ledger:
         ledger.claim("simulated", ["ws://x"])
-        ledger.append("BTCUSDT", run_of(1, 20_000, step_ms=500))
+        ledger.append("BTCUSDT", TAPE)
         ledger.seal(START_MS + DAY_MS)
         ledger.compact()
     return Path("ledger")
@@ -55,7 +56,7 @@ def test_a_series_keeps_the_newest_and_leaves_alone_what_is_not_of_it(
     assert f"deleted {SERIES / days[1]}" in capsys.readouterr().out
     assert {path.name for path in SERIES.iterdir()} == {*days[2:5], "before-the-move", "notes.txt"}
     with TradeLedger.open(SERIES / days[4], create=False) as newest:
-        assert rows_of(newest.trades("BTCUSDT", 0, 2 * START_MS)) == rows_of(run_of(1, 20_000, step_ms=500))
+        assert rows_of(newest.trades("BTCUSDT", 0, 2 * START_MS)) == rows_of(TAPE)
 
 
 def test_a_backup_that_fails_costs_none_of_those_that_are_there(
@@ -93,7 +94,7 @@ def test_at_least_one_backup_is_kept(data_dir: Path, number: str) -> None:
 def test_what_is_restored_is_verified(data_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backup", "backup"]) == 0
     assert main(["restore", "backup", "--data-dir", "again"]) == 0
-    assert "20000 trades" in (said := capsys.readouterr().out)
+    assert "5000 trades" in (said := capsys.readouterr().out)
     assert " 0 damaged" in said
 
 
@@ -119,7 +120,7 @@ def test_backups_at_a_thousand_trades_a_second_equal_the_ledger_of_their_moment(
     ledger, series = tmp_path / "ledger", tmp_path / "series"
     with (
         processes.exchange(f"--rate={1_000 / 18}", "--weight-limit=60000") as urls,
-        processes.server(urls, ledger, WARMUP_HOURS="0.02") as (process, _),
+        processes.server(urls, ledger, WARMUP_HOURS="0.003") as (process, _),
     ):
         status_with(ledger, 5_000)
         for kept in (1, 2):
