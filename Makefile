@@ -3,10 +3,13 @@ PYTHON ?= python3
 BIN := .venv/bin
 USERS := .venv/.users
 DEVELOPERS := .venv/.developers
+TOOLS := .tools
+TOOLS_READY := .tools/.ready
 
-.PHONY: help setup demo serve test test-long check format bench bench-collector soak lock clean
+.PHONY: help setup demo serve test test-long check audit format bench bench-collector soak monitoring release wheel-test lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | bench | bench-collector | soak | setup | format | lock | clean"
+	@echo "make demo | serve | test | test-long | check | bench | bench-collector | soak | setup | format | clean"
+	@echo "make release | wheel-test | audit | monitoring | lock: for maintainers"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -34,15 +37,36 @@ test: $(DEVELOPERS)
 test-long: $(DEVELOPERS)
 	$(BIN)/pytest
 
-check: $(DEVELOPERS)
+check: $(DEVELOPERS) $(TOOLS_READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@if [ -x $(TOOLS)/bin/hadolint ]; then $(TOOLS)/bin/hadolint infra/Dockerfile; else echo "no hadolint here"; fi
+	@if command -v shellcheck >/dev/null; then shellcheck infra/*.sh; else echo "no shellcheck here"; fi
+	$(BIN)/python infra/audit.py $(TOOLS)/bin/pip-audit requirements/runtime.txt
+
+# What looks at a release has an environment of its own, so that it never stands among what is released.
+$(TOOLS_READY): requirements/tools.txt
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
+	@touch $@
 
 format: $(DEVELOPERS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+monitoring: $(DEVELOPERS)
+	$(BIN)/python -m infra.monitoring.generate
+
+# Wheel, source, bill of materials, licences and checksums; the same commit gives the same bytes.
+release: $(DEVELOPERS) $(TOOLS_READY)
+	rm -rf dist
+	infra/build_release.sh dist
+
+# The wheel and its locked dependencies in an empty environment outside the checkout.
+wheel-test: $(DEVELOPERS)
+	$(BIN)/pytest -m long tests/infra/test_release.py
 
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
@@ -57,13 +81,14 @@ soak: $(DEVELOPERS)
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url
 lock: | $(BIN)/python
 	$(BIN)/pip install --quiet uv
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url pyproject.toml --group build -o requirements/users.txt
-	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url pyproject.toml --group build --group dev -c requirements/users.txt \
-		-o requirements/developers.txt
+	$(LOCK) --upgrade pyproject.toml --group build -o requirements/users.txt
+	$(LOCK) --upgrade pyproject.toml --group build --group dev -c requirements/users.txt -o requirements/developers.txt
+	$(LOCK) -c requirements/users.txt pyproject.toml -o requirements/runtime.txt
+	$(LOCK) -c requirements/users.txt --group build -o requirements/build.txt
+	$(LOCK) --upgrade --group tools -o requirements/tools.txt
 
 clean:
-	rm -rf .venv dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .tools dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -24,10 +24,11 @@ from collectors.rest import BinanceRest
 from server.health import READY_PATH, ReadyEndpoint
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
+from server.process_metrics import ProcessMetrics
 from server.recorder_metrics import RecorderMetrics
 from server.rest_metrics import RestMetrics
 from server.runtime import tune
-from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
+from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
@@ -78,7 +79,12 @@ def create_app(settings: Settings) -> Starlette:
     add_tools(
         mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     )
-    metrics = [LedgerMetrics(ledger), RestMetrics(recorder), RecorderMetrics(recorder.figures)]
+    metrics = [
+        LedgerMetrics(ledger),
+        RestMetrics(recorder),
+        RecorderMetrics(recorder.figures),
+        ProcessMetrics(settings.data_dir),
+    ]
     answered = security(settings.allowed_hosts, settings.allowed_origins)
     transports = Transports(mcp, answered)
 
@@ -165,7 +171,7 @@ def prepared_app(settings: Settings) -> Starlette:
     """The app in a process tuned for it, its log set up; warns of TAPEDECK_ names that are no setting."""
     tune()
     set_up_logs(settings)
-    for name in unknown_names():
+    for name in unknown_names(given_names()):
         log.warning("unknown setting", name=name)
     return create_app(settings)
 
@@ -175,4 +181,4 @@ def from_env() -> Starlette:
     try:
         return prepared_app(load_settings())
     except (LedgerError, ConfigurationInvalid) as error:
-        raise SystemExit(f"tapedeck: {error}") from error
+        raise SystemExit("\n".join(f"tapedeck: {line}" for line in str(error).splitlines())) from error

@@ -22,7 +22,14 @@ import uvicorn
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recording, VirtualClock
 from collectors.exchange.control import serving_control
 from collectors.exchange.faults import AnyFault, UnknownFault, read_faults
-from server import export_command, ledger_commands, verify_command
+from server import (
+    backup_commands,
+    config_command,
+    export_command,
+    ledger_commands,
+    service_manager,
+    verify_command,
+)
 from server.app import prepared_app, wall_clock
 from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
@@ -47,7 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run: Callable[[argparse.Namespace], int] = parsed.run
         return run(parsed)
     except (LedgerError, ConfigurationInvalid) as error:
-        print(f"tapedeck: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"tapedeck: {line}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
@@ -63,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser("serve", help="record the market and answer over MCP")
     _add_settings(serve, Settings.model_fields)
     serve.set_defaults(run=_serve)
+    config_command.add_command(commands, partial(_add_settings, names=Settings.model_fields), settings_from)
     demo = commands.add_parser("demo", help="the same against a built-in exchange; no internet")
     _add_settings(demo, ["host", "port", "log_level", "log_format"])
     demo.add_argument("--seed", type=int, default=1, help="which simulated market")
@@ -72,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     exchange.set_defaults(run=_exchange)
     for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
+    backup_commands.add_commands(commands, partial(_add_settings, names=["data_dir"]), wall_clock)
     add_archive_commands(commands, _add_settings, settings_from, wall_clock)
     return parser
 
@@ -158,18 +168,26 @@ def _run(settings: Settings, announce: Callable[[str], None]) -> int:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """Says its address once it answers."""
+    """Says its address once it answers, and tells a service manager how it stands."""
 
     def __init__(self, config: uvicorn.Config, announce: Callable[[str], None]) -> None:
         super().__init__(config)
         self._announce = announce
+        self._telling: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets=sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]
-            self._announce(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+            url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            self._announce(url)
             sys.stdout.flush()
+            service_manager.tell(service_manager.READY, f"STATUS=answers at {url}")
+            self._telling = asyncio.create_task(service_manager.keep_telling())
+
+    async def shutdown(self, sockets: Any = None) -> None:
+        service_manager.tell(service_manager.STOPPING)
+        await super().shutdown(sockets=sockets)
 
 
 def _demo(given: argparse.Namespace) -> int:

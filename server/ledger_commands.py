@@ -1,4 +1,4 @@
-"""The commands on a ledger at rest or in use: `tapedeck status`, `backup`, `restore`.
+"""`tapedeck status`, and what all commands on a ledger at rest or in use share.
 
 Invariant: they never disturb a server that records: where one has the ledger open, they work on a checkpoint
 that it makes. What goes wrong is one line and exit status 1.
@@ -23,7 +23,6 @@ from server.selection import Unusable
 from server.settings import load_settings
 from server.tools.arguments import iso
 from server.tools.refusals import Refusal
-from storage.backups import back_up, restore
 from storage.checkpoints import readable
 from storage.errors import LedgerError
 from storage.inventory import Inventory, inventories
@@ -36,14 +35,7 @@ def add_commands(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser]
     status = commands.add_parser("status", help="what a ledger holds")
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=in_one_line(_status))
-    backup = commands.add_parser("backup", help="copy the ledger to a directory, beside a running server too")
-    backup.add_argument("directory", type=Path, metavar="DIR", help="new or empty directory")
-    backup.set_defaults(run=in_one_line(_backup))
-    restored = commands.add_parser("restore", help="copy a backup to the ledger's directory")
-    restored.add_argument("directory", type=Path, metavar="DIR", help="directory of the backup")
-    restored.set_defaults(run=in_one_line(_restore))
-    for parser in (status, backup, restored):
-        add_data_dir(parser)
+    add_data_dir(status)
 
 
 def in_one_line(command: Command) -> Command:
@@ -112,30 +104,12 @@ def _status(given: argparse.Namespace) -> int:
         print(json.dumps(facts | {"symbols": [_facts(symbol) for symbol in held]}, indent=2))
         return 0
     print(f"{data_dir}\n{venue or 'no venue yet'}, {decimal(size)}, {_use(in_use)}")
-    _show(held)
+    show(held)
     return 0
 
 
 def _use(in_use: bool) -> str:
     return "open in another process; as of a checkpoint" if in_use else "not in use"
-
-
-def _backup(given: argparse.Namespace) -> int:
-    data_dir = data_dir_of(given)
-    refuse_within(given.directory, data_dir)
-    with opened(data_dir) as (ledger, _):
-        copied = back_up(ledger, given.directory)
-    print(f"backed up {data_dir} to {given.directory}")
-    _show(copied)
-    return 0
-
-
-def _restore(given: argparse.Namespace) -> int:
-    data_dir = data_dir_of(given)
-    copied = restore(given.directory, data_dir)
-    print(f"restored {given.directory} to {data_dir}")
-    _show(copied)
-    return 0
 
 
 def _facts(held: Inventory) -> dict[str, Any]:
@@ -159,7 +133,7 @@ def _facts(held: Inventory) -> dict[str, Any]:
     }
 
 
-def _show(inventory: list[Inventory]) -> None:
+def show(inventory: list[Inventory]) -> None:
     """A table that fits 80 columns, and what of it cannot be read."""
     if not inventory:
         print("no trades yet")

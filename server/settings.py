@@ -5,15 +5,16 @@ Invariant: every setting has a description, a default and a line in the README's
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from decimal import Decimal
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "TAPEDECK_"
@@ -129,23 +130,30 @@ class Settings(BaseSettings):
         "auto", description="console, json, or auto: json when not a terminal"
     )
 
-    @model_validator(mode="after")
-    def _guard_listening(self) -> Self:
-        if not self.insecure_listen and not is_loopback(self.host):
-            raise ValueError(
-                f"host {self.host!r} is reachable from outside and nothing checks who asks; "
-                "listen on 127.0.0.1 behind a proxy, or set TAPEDECK_INSECURE_LISTEN=1"
-            )
-        return self
+    # Fields are checked in their order, each by itself, so that every wrong one is named at once; `others`
+    # holds those before it that are right.
 
-    @model_validator(mode="after")
-    def _warm_up_within_retention(self) -> Self:
-        if self.retention_hours and self.warmup_hours > self.retention_hours:
+    @field_validator("insecure_listen")
+    @classmethod
+    def _guard_listening(cls, insecure: bool, others: ValidationInfo) -> bool:
+        host = others.data.get("host")
+        if host is not None and not insecure and not is_loopback(host):
             raise ValueError(
-                f"{PREFIX}WARMUP_HOURS={self.warmup_hours} would fetch what "
-                f"{PREFIX}RETENTION_HOURS={self.retention_hours} deletes; make it no more than that"
+                f"{PREFIX}HOST={host} is reachable from outside and nothing checks who asks; "
+                f"listen on 127.0.0.1 behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
             )
-        return self
+        return insecure
+
+    @field_validator("retention_hours")
+    @classmethod
+    def _keep_what_the_warm_up_fetches(cls, retention: Decimal, others: ValidationInfo) -> Decimal:
+        warmup = others.data.get("warmup_hours")
+        if warmup is not None and retention and warmup > retention:
+            raise ValueError(
+                f"{PREFIX}WARMUP_HOURS={warmup} would fetch what {PREFIX}RETENTION_HOURS={retention} "
+                "deletes; make it no more than that"
+            )
+        return retention
 
     @property
     def retention_ms(self) -> int | None:
@@ -168,7 +176,7 @@ def is_loopback(host: str) -> bool:
 
 
 class ConfigurationInvalid(Exception):
-    """One or more settings that cannot be used."""
+    """One or more settings that cannot be used, a line each."""
 
 
 def load_settings(**overrides: Any) -> Settings:
@@ -176,21 +184,31 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         return Settings(**overrides)
     except ValidationError as error:
-        wrong = [f"{_setting_name(detail['loc'])}{_said(detail['msg'])}" for detail in error.errors()]
-        raise ConfigurationInvalid("; ".join(wrong)) from error
+        wrong = [f"{_name_of(detail['loc'])}: {_what_is_valid(detail)}" for detail in error.errors()]
+        raise ConfigurationInvalid("\n".join(wrong)) from error
 
 
-def _setting_name(location: tuple[int | str, ...]) -> str:
-    return f"{PREFIX}{str(location[0]).upper()}: " if location else ""
+def _name_of(location: tuple[int | str, ...]) -> str:
+    return f"{PREFIX}{str(location[0]).upper()}"
 
 
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+def _what_is_valid(detail: ErrorDetails) -> str:
+    """Its own words where a rule of this file was broken; else the library's, and what the setting is."""
+    message = detail["msg"]
+    if detail["type"] == "value_error":
+        return message.removeprefix("Value error, ")
+    described = Settings.model_fields[str(detail["loc"][0])].description
+    return f"{message[0].lower()}{message[1:]}; it is: {described}"
 
 
-def unknown_names(environment: Mapping[str, str | None] | None = None) -> list[str]:
-    """The TAPEDECK_ names in the environment and the `.env` file that are no setting."""
-    if environment is None:
-        environment = {**dotenv_values(ENV_FILE), **os.environ}
+def given_names(env_file: Path | str = ENV_FILE) -> dict[str, str]:
+    """The TAPEDECK_ names that are set, each with where: the environment or the file."""
+    places = {name.upper(): str(env_file) for name in dotenv_values(env_file)}
+    places |= {name.upper(): "environment" for name in os.environ}
+    return {name: place for name, place in places.items() if name.startswith(PREFIX)}
+
+
+def unknown_names(names: Iterable[str]) -> list[str]:
+    """Those that are no setting."""
     known = {PREFIX + name.upper() for name in Settings.model_fields}
-    return sorted(name for name in environment if name.startswith(PREFIX) and name not in known)
+    return sorted(set(names) - known)

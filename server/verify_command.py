@@ -38,11 +38,11 @@ def add_command(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser],
 def _run(given: argparse.Namespace) -> int:
     path = data_dir_of(given)
     _require_ledger(path)
-    return _repair(path) if given.repair else _verify(path)
+    return _repair(path) if given.repair else verified(path)
 
 
-def _verify(path: Path) -> int:
-    """0 where nothing is damaged; 1 where something is. Raises `LedgerError`."""
+def verified(path: Path) -> int:
+    """Say what is wrong with a ledger; 1 where something is damaged, else 0. Raises `LedgerError`."""
     if is_locked(path):
         with readable(path) as directory, _progress() as progress:
             found, checked = verify_copy(directory, progress)

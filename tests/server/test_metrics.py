@@ -1,5 +1,6 @@
 """GET /metrics: what Prometheus reads."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,11 @@ NAMES = {
     "tapedeck_rest_barred_seconds",
     "tapedeck_rest_weight_used",
     "tapedeck_rest_weight_limit",
+    "tapedeck_build_info",
+    "tapedeck_cpu_seconds",
+    "tapedeck_disk_bytes",
+    "tapedeck_disk_free_bytes",
+    "tapedeck_resident_bytes",
 }
 
 
@@ -63,6 +69,15 @@ def test_every_metric_has_a_help_text_and_the_ledgers_numbers(client: TestClient
     }
     assert by_symbol["tapedeck_trades_held"] == {"BTCUSDT": 20, "ETHUSDT": 7}
     assert by_symbol["tapedeck_trades_missing"] == {"BTCUSDT": 5, "ETHUSDT": 0}
+
+
+def test_the_process_tells_of_itself_and_its_disk(client: TestClient) -> None:
+    families = text_string_to_metric_families(client.get("/metrics").text)
+    samples = {sample.name: sample for family in families for sample in family.samples}
+    assert samples["tapedeck_build_info"].labels == {"version": version("tapedeck")}
+    assert 0 < samples["tapedeck_disk_free_bytes"].value < samples["tapedeck_disk_bytes"].value
+    assert 10**7 < samples["tapedeck_resident_bytes"].value < 10**10
+    assert samples["tapedeck_cpu_seconds_total"].value > 0
 
 
 def test_a_foreign_host_or_origin_gets_no_metrics(client: TestClient) -> None:

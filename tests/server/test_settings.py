@@ -1,12 +1,13 @@
 """Settings from flags, environment and defaults; what is wrong is named."""
 
 import argparse
+import re
 from pathlib import Path
 
 import pytest
 
 from server.cli import main, settings_from
-from server.settings import ConfigurationInvalid, Settings, unknown_names
+from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +44,41 @@ def test_every_wrong_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -
         assert name in str(wrong.value)
 
 
+def test_settings_that_do_not_fit_together_are_named_beside_those_that_are_wrong_alone() -> None:
+    with pytest.raises(ConfigurationInvalid) as wrong:
+        load_settings(port="x", host="0.0.0.0", warmup_hours=200, log_level="loud", symbols="B/C,D/E")
+    names = [line.partition(": ")[0] for line in str(wrong.value).splitlines()]
+    assert names == [
+        f"TAPEDECK_{name}"
+        for name in ("PORT", "SYMBOLS", "SYMBOLS", "RETENTION_HOURS", "INSECURE_LISTEN", "LOG_LEVEL")
+    ]
+
+
+WRONG: dict[str, list[object]] = {
+    "port": ["x", -1, 65536],
+    "symbols": ["", "BTC/USDT"],
+    "stream_urls": ["", "https://x"],
+    "rest_url": ["x"],
+    "archive_url": ["ws://x"],
+    "warmup_hours": ["soon", -1, 24 * 366],
+    "retention_hours": ["x", -1, "NaN"],
+    "max_disk": ["much", "1MB"],
+    "insecure_listen": ["perhaps"],
+    "log_level": ["loud"],
+    "log_format": ["xml"],
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(n, v) for n, values in WRONG.items() for v in values])
+def test_a_wrong_value_is_answered_with_its_setting_and_what_is_valid(name: str, value: object) -> None:
+    with pytest.raises(ConfigurationInvalid) as wrong:
+        load_settings(**{name: value})
+    said = str(wrong.value)
+    assert said.startswith(f"TAPEDECK_{name.upper()}: ")
+    assert re.search(r"should be|should have|begins with|write it as|at least|must be", said), said
+    assert "\n" not in said
+
+
 def test_a_wrong_setting_ends_in_one_line_and_status_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -60,4 +96,12 @@ def test_listening_beyond_loopback_is_refused_unless_it_is_asked_for(host: str) 
 
 
 def test_names_that_are_no_setting_are_found() -> None:
-    assert unknown_names({"TAPEDECK_PROT": "1", "TAPEDECK_PORT": "1", "PATH": ""}) == ["TAPEDECK_PROT"]
+    assert unknown_names(["TAPEDECK_PROT", "TAPEDECK_PORT"]) == ["TAPEDECK_PROT"]
+
+
+def test_names_that_are_given_are_known_with_their_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".env").write_text("TAPEDECK_PORT=1\nTAPEDECK_HOST=::1\nOTHER=1\n")
+    monkeypatch.setenv("TAPEDECK_PORT", "2")
+    assert given_names() == {"TAPEDECK_PORT": "environment", "TAPEDECK_HOST": ".env"}

@@ -1,0 +1,129 @@
+"""Sessions of the official client through each proxy as shipped: nothing is held back or cut off."""
+
+import asyncio
+import socket
+import ssl
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from tests import processes
+from tests.infra.proxies import HOST, Front, caddy, nginx, trusting
+
+FRONTS = [pytest.param(nginx, id="nginx"), pytest.param(caddy, id="caddy")]
+TRANSPORTS = ["sse", "mcp"]
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[str]:
+    """A demo that answers to the public name; host and port."""
+    command = (sys.executable, "-m", "server.cli", "demo", "--port=0")
+    with processes.start(*command, environment={"TAPEDECK_ALLOWED_HOSTS": HOST}) as process:
+        line = process.until("MCP over SSE")
+        yield line.split("http://")[1].split("/sse")[0]
+        process.child.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(autouse=True)
+def the_name_is_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = socket.getaddrinfo
+
+    def resolved(host: Any, *more: Any, **options: Any) -> Any:
+        return asked("127.0.0.1" if host in (HOST, HOST.encode()) else host, *more, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolved)
+
+
+def trusting_client(context: ssl.SSLContext, **options: Any) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(verify=context, trust_env=False, **options)
+
+
+@asynccontextmanager
+async def connected(url: str, transport: str, context: ssl.SSLContext) -> AsyncIterator[Client]:
+    """The official client by the public name."""
+    if transport == "sse":
+        target = sse_client(f"{url}/sse", httpx_client_factory=partial(trusting_client, context))
+        async with Client(target) as client:
+            yield client
+    else:
+        async with (
+            trusting_client(context, timeout=30) as http,
+            Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
+        ):
+            yield client
+
+
+async def newest_trade(client: Client, behind: int = 0) -> int:
+    """The id of the newest trade that an answer is made of, once that is beyond `behind`."""
+    async with asyncio.timeout(30):
+        while True:
+            result = await client.call_tool("get_volume_profile", {"symbol": "BTCUSDT", "duration_hours": 1})
+            answer = result.structured_content
+            if answer and answer["meta"]["coverage"]["last_id"] > behind:
+                return int(answer["meta"]["coverage"]["last_id"])
+            assert answer or "WARMING_UP" in str(result.content)
+
+
+async def session(url: str, transport: str, context: ssl.SSLContext, idle_s: list[float]) -> None:
+    """Ask, fall silent, ask again in the same session, for what is newer."""
+    async with connected(url, transport, context) as client:
+        newest = await newest_trade(client)
+        for seconds in idle_s:
+            await asyncio.sleep(seconds)  # to be idle is what is tested
+            newest = await newest_trade(client, behind=newest)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, demo: str, front: Front) -> None:
+    with front(tmp_path, demo) as port:
+        url, context = f"https://{HOST}:{port}", trusting(tmp_path)
+        for transport in TRANSPORTS:
+            asyncio.run(session(url, transport, context, [1.0]))
+        with httpx.Client(verify=context, trust_env=False) as client:
+            assert client.get(f"{url}/healthz").json() == {"status": "ok"}
+            metrics = client.get(f"{url}/metrics")
+            assert (metrics.status_code, "tapedeck_" in metrics.text) == (404, False)
+            direct = httpx.get(f"http://{demo}/.well-known/x", trust_env=False)
+            through = client.get(f"{url}/.well-known/oauth-protected-resource")
+            assert (through.status_code, through.text) == (direct.status_code, direct.text)
+            assert "max-age" in through.headers["strict-transport-security"]
+            foreign = client.get(f"{url}/sse", headers={"Host": "evil.example"})
+            assert foreign.status_code == 421 or not foreign.text  # tapedeck's word, or none at all
+            with client.stream("GET", f"{url}/sse", timeout=10) as stream:
+                first = next(stream.iter_text())  # while the stream stays open: nothing waits for more
+                assert first.startswith("event: endpoint")
+                assert stream.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("front", FRONTS)
+def test_sessions_of_three_minutes_outlive_long_silences(tmp_path: Path, demo: str, front: Front) -> None:
+    async def run(url: str, context: ssl.SSLContext) -> None:
+        await asyncio.gather(
+            *(session(url, transport, context, [5, 65, 110]) for transport in TRANSPORTS),
+            comments(url, context, 11),
+        )
+
+    with front(tmp_path, demo) as port:
+        asyncio.run(run(f"https://{HOST}:{port}", trusting(tmp_path)))
+
+
+async def comments(url: str, context: ssl.SSLContext, count: int) -> None:
+    """So many of the comments that keep a silent stream alive, each within 20 s of the one before."""
+    async with trusting_client(context, timeout=20) as http, http.stream("GET", f"{url}/sse") as stream:
+        texts = stream.aiter_text()
+        while count:
+            async with asyncio.timeout(20):
+                count -= (await anext(texts)).startswith(": ping")
