@@ -74,7 +74,13 @@ def test_recorded_vacuums_equal_a_slow_reading(symbol: str) -> None:
     start_ms, end_ms = tape.prints[0].time_ms, tape.prints[-1].time_ms + 1
     chunks = (tape.trades.take(slice(i, i + 1000)) for i in range(0, len(tape.trades), 1000))
     answer = liquidity_vacuums(
-        tape.histogram, chunks, symbol=symbol, tick=tape.tick, start_ms=start_ms, end_ms=end_ms
+        tape.histogram,
+        chunks,
+        symbol=symbol,
+        tick=tape.tick,
+        last=tape.prints[-1].price,
+        start_ms=start_ms,
+        end_ms=end_ms,
     )
 
     size = Fraction(answer.rows.row_size)
