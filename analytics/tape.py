@@ -104,8 +104,7 @@ class TapePass:
 
 def counting(chunk: TradeColumns, start_ms: int, end_ms: int) -> TradeColumns:
     """The rows that count for [start_ms, end_ms): those inside that are valid."""
-    if len(chunk) and (int(chunk.time_ms.min()) < start_ms or int(chunk.time_ms.max()) >= end_ms):
-        chunk = chunk.within(start_ms, end_ms)
+    chunk = chunk.within(start_ms, end_ms)
     return chunk if bool(chunk.valid.all()) else chunk.take(chunk.valid)
 
 

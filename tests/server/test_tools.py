@@ -20,7 +20,7 @@ from analytics.developing import DevelopingLevels
 from analytics.rows import Rows
 from server.tools.answers import tokens_of
 from server.tools.catalogue import add_tools
-from server.tools.profile import telling_changes
+from server.tools.profile_tables import telling_changes
 from server.tools.tape import Tape
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
@@ -244,6 +244,19 @@ def test_the_same_question_gets_the_same_bytes(desk: Desk) -> None:
     for tool in TOOLS:
         texts = {text_of(desk.call(tool, symbol="BTCUSDT", detail="full")) for _ in range(3)}
         assert len(texts) == 1
+
+
+def test_a_questions_trades_are_in_id_order_where_their_times_are_not(tmp_path: Path) -> None:
+    edge_ms = END_MS - HOUR_MS
+    times = [-3, -2, 1, -1, 2, 3]
+    rows = [(i, edge_ms + time, 62_000 * 10**8, 10**8, i, i, False) for i, time in enumerate(times, 1)]
+    with TradeLedger.open(tmp_path / "edge") as ledger:
+        ledger.keep_instrument(BTCUSDT, since_ms=0)
+        ledger.append("BTCUSDT", columns(rows))
+        tape = Tape(ledger, FakeRecording(), lambda: END_MS)  # type: ignore[arg-type]
+        window: dict[str, Any] = dict.fromkeys(("start_time", "end_time", "session"))
+        with tape.question(symbol="BTCUSDT", duration_hours=2, **window) as question:
+            assert [i for chunk in question.trades() for i in chunk.id.tolist()] == [1, 2, 3, 4, 5, 6]
 
 
 def test_a_thin_profile_is_answered_with_its_count_and_rate(desk: Desk) -> None:
