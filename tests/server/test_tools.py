@@ -420,6 +420,17 @@ def test_a_store_that_cannot_be_read_is_named_as_such(desk: Desk, monkeypatch: p
         assert desk.refusal(tool, symbol="BTCUSDT").startswith("STORE_UNAVAILABLE: disk gone")
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_an_answer_is_not_is_said_whatever_else_is_to_be_said(desk: Desk, tool: str) -> None:
+    late = columns([(4_001, END_MS - 10, 62_000 * 10**8, 10**8, 9_000, 9_000, False)])
+    desk.ledger.append("BTCUSDT", late)
+    answer = desk.answer(tool, symbol="BTCUSDT", duration_hours=0.5, include_chart=True)
+
+    assert answer["summary"].startswith("PARTIAL:")
+    assert len(answer["caveats"]) == 3
+    assert "not a forecast" in answer["caveats"][2]
+
+
 def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
     async def run() -> None:
         mcp = MCPServer("test")
