@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, decimals_of, on_ticks, rows_of, vacuum_row_ticks
+from analytics.rows import Rows, on_ticks, rows_of, vacuum_row_ticks
 from analytics.tape import counting
 from analytics.thin import ThinZones, thin_zones
 from bench.memory_simulation import remembering, thin_but_not_fast, without_memory
 from collectors.trade_files import read_trades
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import IntArray, TradeColumns, rescale
+from storage.trades import IntArray, TradeColumns, decimals_of, rescale
 
 FloatArray = npt.NDArray[np.float64]
 # The trades with start_ms <= T < end_ms in id order.

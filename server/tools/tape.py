@@ -4,7 +4,7 @@ Invariant: one question, one snapshot; its trades, histogram and coverage are of
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
@@ -68,12 +68,16 @@ class Question:
         return in_id_order(chunks, self.view.id_spans())
 
     def over_prices(self, analyse: Callable[[PriceHistogram], T], *, exact: bool = False) -> T:
-        """An analysis of the window's histogram: by bins where they serve, which is faster, else exact."""
+        """An analysis of the window's histogram: by bins where they serve, which is faster, else in the rows
+        that are asked for, else by exact price."""
         start_ms, end_ms = self.window.start_ms, self.window.end_ms
+        row_size = None
         if not exact:
-            with suppress(BinsTooWide):
+            try:
                 return analyse(self.view.histogram(start_ms, end_ms, exact=False))
-        return analyse(self.view.histogram(start_ms, end_ms))
+            except BinsTooWide as refused:
+                row_size = refused.row_size
+        return analyse(self.view.histogram(start_ms, end_ms, bin_size=row_size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -372,6 +372,16 @@ def test_every_wrong_option_gets_its_coded_error(desk: Desk, tool: str, argument
     assert desk.refusal(tool, symbol="BTCUSDT", **arguments).startswith("OPTION_INVALID: ")
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_rows_that_no_bin_fits_are_the_same_once_their_hours_are_sealed(desk: Desk, tool: str) -> None:
+    before = desk.answer(tool, symbol="BTCUSDT", row_size="3.37")
+    for _ in range(2):
+        desk.ledger.seal(END_MS + HOUR_MS)
+    with desk.ledger.view("BTCUSDT") as view:
+        assert view.histogram(END_MS - 24 * HOUR_MS, END_MS, exact=False).bin_int is not None
+    assert desk.answer(tool, symbol="BTCUSDT", row_size="3.37") == before
+
+
 def test_row_size_errors_name_sizes_that_work(desk: Desk) -> None:
     assert "0.01 or 0.02" in desk.refusal("get_volume_profile", symbol="BTCUSDT", row_size="0.015")
     said = desk.refusal("get_volume_profile", symbol="BTCUSDT", row_size="0.01")
