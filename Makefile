@@ -5,10 +5,11 @@ USERS := .venv/.users
 DEVELOPERS := .venv/.developers
 TOOLS := .tools
 TOOLS_READY := .tools/.ready
+CROSSCHECK := .venv-crosscheck/.installed
 
-.PHONY: help setup demo serve test test-long check audit format bench bench-collector soak monitoring release wheel-test lock clean
+.PHONY: help setup demo serve test test-long check crosscheck audit format bench bench-collector soak monitoring release wheel-test lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | bench | bench-collector | soak | setup | format | clean"
+	@echo "make demo | serve | test | test-long | check | crosscheck | bench | bench-collector | soak | setup | format | clean"
 	@echo "make release | wheel-test | audit | monitoring | lock: for maintainers"
 
 $(BIN)/python:
@@ -52,6 +53,15 @@ $(TOOLS_READY): requirements/tools.txt
 	$(TOOLS)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/tools.txt
 	@touch $@
 
+# Other people's levels from the same trades; their libraries pin older numpy and pandas.
+$(CROSSCHECK): requirements/crosscheck.txt
+	$(PYTHON) -m venv .venv-crosscheck
+	.venv-crosscheck/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/crosscheck.txt
+	@touch $@
+
+crosscheck: $(CROSSCHECK)
+	.venv-crosscheck/bin/python -m pytest -q -p no:cacheprovider tests/crosscheck
+
 format: $(DEVELOPERS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -70,6 +80,7 @@ wheel-test: $(DEVELOPERS)
 
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
+	$(BIN)/python -m bench.analytics
 
 bench-collector: $(DEVELOPERS)
 	$(BIN)/python -m bench.collector
@@ -89,6 +100,7 @@ lock: | $(BIN)/python
 	$(LOCK) -c requirements/users.txt pyproject.toml -o requirements/runtime.txt
 	$(LOCK) -c requirements/users.txt --group build -o requirements/build.txt
 	$(LOCK) --upgrade --group tools -o requirements/tools.txt
+	$(LOCK) --upgrade requirements/crosscheck.in -o requirements/crosscheck.txt
 
 clean:
-	rm -rf .venv .tools dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-crosscheck .tools dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

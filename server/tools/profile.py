@@ -6,13 +6,14 @@ from typing import Any
 
 from pydantic import Field
 
+from analytics.nodes import Node
 from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
-from analytics.rows import Rows, on_ticks, row_ladder, rows_of
 from server.tools.answers import (
     MOST_GAPS,
     Detail,
     Meta,
     Shape,
+    Truncated,
     at_step,
     first_caveats,
     lacking,
@@ -22,12 +23,11 @@ from server.tools.answers import (
     significant,
 )
 from server.tools.arguments import choice_of, iso, number_of
+from server.tools.profile_tables import DevelopingShape, developing_shape, row_table
 from server.tools.tape import Question
-from storage.histograms import PriceHistogram
-from storage.trades import Instrument
 
 VERSION = "v1"
-MOST_TABLE_ROWS = 120
+MOST_NODES = {"summary": 2, "full": 5}
 NOT_ORDERS = "Traded volume, not resting orders; descriptive, not a forecast."
 NO_CHART = "No chart: this version draws none."
 
@@ -55,6 +55,20 @@ class Levels(Shape):
     low: str
 
 
+class NodeShape(Shape):
+    price: str = Field(description="lowest price of the row")
+    volume: str
+    prominence_ratio: float
+
+
+class NodesShape(Shape):
+    """Rows that stand out, the most prominent first."""
+
+    high_volume: list[NodeShape]
+    low_volume: list[NodeShape]
+    truncated: Truncated | None
+
+
 class Sample(Shape):
     trades: int
     min_trades: int
@@ -73,7 +87,8 @@ class ProfileAnswer(Shape):
     sell_volume: str
     delta: str
     levels: Levels
-    nodes: None = Field(description="high and low volume nodes: not computed by this version")
+    nodes: NodesShape
+    developing: DevelopingShape | None = Field(description="with detail=full")
     rows: str | None = Field(
         description="CSV price_low,volume,buy,sell,trades; highest price first; with detail=full"
     )
@@ -108,7 +123,7 @@ def profile_answer(
     )
     profile = question.over_prices(analyse, exact=full)
     sample = _sample(question, int(number_of(min_trades, "min_trades")))
-    table = _table_rows(question, profile) if full else None
+    rows, table = row_table(question, profile) if full else (None, None)
     return ProfileAnswer(
         summary=_summary(question, profile, sample),
         meta=meta_of(
@@ -126,17 +141,18 @@ def profile_answer(
         sell_volume=f"{profile.sell_volume:f}",
         delta=f"{profile.delta:f}",
         levels=_levels(profile, question.last, full=full),
-        nodes=None,
-        rows=_csv(table) if table else None,
-        rows_row_size=at_step(table.row_size, table.tick) if table else None,
+        nodes=_nodes(profile, MOST_NODES[level], full=full),
+        developing=developing_shape(question, profile) if full else None,
+        rows=table,
+        rows_row_size=None if rows is None else at_step(rows.row_size, rows.tick),
         low_sample=profile.low_sample,
         sample=sample,
         caveats=first_caveats(
             [
                 lacking(question.coverage),
                 _few(profile, sample),
-                NO_CHART if include_chart else None,
                 NOT_ORDERS,
+                NO_CHART if include_chart else None,
             ]
         ),
         no_other_levels=True,
@@ -162,6 +178,25 @@ def _levels(profile: VolumeProfile, last: Decimal, *, full: bool) -> Levels:
         last=at_step(last, tick),
         high=f"{profile.high:f}",
         low=f"{profile.low:f}",
+    )
+
+
+def _nodes(profile: VolumeProfile, most: int, *, full: bool) -> NodesShape:
+    high, low = profile.nodes.high_volume, profile.nodes.low_volume
+    shown, total = len(high[:most]) + len(low[:most]), len(high) + len(low)
+    more = "a larger row_size leaves the main ones" if full else "detail=full"
+    return NodesShape(
+        high_volume=[_node(node) for node in high[:most]],
+        low_volume=[_node(node) for node in low[:most]],
+        truncated=Truncated(shown=shown, total=total, more=more) if shown < total else None,
+    )
+
+
+def _node(node: Node) -> NodeShape:
+    return NodeShape(
+        price=f"{node.price:f}",
+        volume=f"{node.volume:f}",
+        prominence_ratio=significant(node.prominence_ratio),
     )
 
 
@@ -209,26 +244,3 @@ def _place(last: Decimal, profile: VolumeProfile) -> str:
     if last > profile.vah:
         return "above value"
     return "below value" if last < profile.val else "inside value"
-
-
-def _table_rows(question: Question, profile: VolumeProfile) -> Rows:
-    """The profile's rows, or larger ones where it has more than an answer can hold."""
-    if len(profile.rows) <= MOST_TABLE_ROWS:
-        return profile.rows
-    return question.over_prices(partial(_merged_rows, question.instrument, profile.rows.row_ticks))
-
-
-def _merged_rows(instrument: Instrument, row_ticks: int, histogram: PriceHistogram) -> Rows:
-    ticks = on_ticks(histogram, instrument.tick, instrument.lot)
-    sizes = (row_ticks * factor for factor in row_ladder())
-    return next(rows for size in sizes if len(rows := rows_of(ticks, size)) <= MOST_TABLE_ROWS)
-
-
-def _csv(rows: Rows) -> str:
-    """`price_low,volume,buy,sell,trades`, highest price first."""
-    lines = [
-        f"{rows.low(i):f},{rows.quantity(int(rows.volume[i])):f},{rows.quantity(int(rows.buy[i])):f},"
-        f"{rows.quantity(int(rows.sell[i])):f},{rows.trades[i]}"
-        for i in reversed(range(len(rows)))
-    ]
-    return "\n".join(["price_low,volume,buy,sell,trades", *lines])

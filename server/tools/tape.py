@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from analytics.errors import BinsTooWide
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
+from storage.export import in_id_order
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import Coverage, Instrument, TradeColumns, decimal_of
@@ -62,8 +63,9 @@ class Question:
     view: LedgerView
 
     def trades(self) -> Iterator[TradeColumns]:
-        """The window's rows, an hour a chunk; decoded as they are taken."""
-        return self.view.chunks(self.window.start_ms, self.window.end_ms)
+        """The window's rows in id order, about an hour a chunk; decoded as they are taken."""
+        chunks = self.view.chunks(self.window.start_ms, self.window.end_ms)
+        return in_id_order(chunks, self.view.id_spans())
 
     def over_prices(self, analyse: Callable[[PriceHistogram], T], *, exact: bool = False) -> T:
         """An analysis of the window's histogram: by bins where they serve, which is faster, else in the rows

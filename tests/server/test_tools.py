@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,12 +10,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
 from mcp_types import CallToolResult, TextContent
 
+from analytics.developing import DevelopingLevels
+from analytics.rows import Rows
+from server.tools.answers import tokens_of
 from server.tools.catalogue import add_tools
+from server.tools.profile_tables import telling_changes
 from server.tools.tape import Tape
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
@@ -159,6 +165,55 @@ def test_the_sums_of_a_profile_are_those_of_the_trades(desk: Desk) -> None:
     assert lows == sorted(lows, reverse=True)
 
 
+def test_a_full_profile_tells_how_its_levels_came_about(desk: Desk) -> None:
+    answer = desk.answer("get_volume_profile", symbol="BTCUSDT", detail="full")
+    developing = answer["developing"]
+    header, newest, *before = [line.split(",") for line in developing["changes"].splitlines()]
+    levels = answer["levels"]
+
+    assert header == ["time", "poc_low", "val", "vah"]
+    assert newest[1:] == [levels["poc"]["low"], levels["val"], levels["vah"]]
+    assert [line[0] for line in before] == sorted((line[0] for line in before), reverse=True)
+    assert developing["truncated"]["shown"] == 1 + len(before) == 12
+    assert developing["truncated"]["total"] > 12
+    assert "ends earlier" in developing["truncated"]["more"]
+    assert desk.answer("get_volume_profile", symbol="BTCUSDT")["developing"] is None
+
+
+def test_moves_of_the_poc_are_listed_before_other_changes() -> None:
+    poc = np.array([1, 1, 2, 2, 1, *[1] * 20])
+    rows = Rows(0, 1, Decimal(1), poc, poc, poc, poc, quantity_exp=0)
+    levels = DevelopingLevels(rows, np.arange(25), poc, poc, poc)
+
+    assert telling_changes(levels) == [0, 2, 4, *range(16, 25)]
+
+
+def test_the_nodes_of_a_profile_are_named_with_their_prominence(desk: Desk) -> None:
+    brief = desk.answer("get_volume_profile", symbol="BTCUSDT")["nodes"]
+    full = desk.answer("get_volume_profile", symbol="BTCUSDT", detail="full")["nodes"]
+
+    assert len(brief["high_volume"]) == 2 < len(full["high_volume"])
+    assert brief["high_volume"] == full["high_volume"][:2]
+    ratios = [node["prominence_ratio"] for node in full["high_volume"]]
+    assert ratios == sorted(ratios, reverse=True)
+    assert brief["truncated"]["total"] >= len(full["high_volume"]) + len(full["low_volume"])
+
+
+@pytest.mark.parametrize("row_size", ["0.05", "0.5", "5"])
+def test_a_profile_takes_up_to_2000_rows_and_its_table_stays_short(desk: Desk, row_size: str) -> None:
+    said = desk.call("get_volume_profile", symbol="BTCUSDT", row_size=row_size, detail="full")
+    if said.is_error:
+        assert text_of(said).startswith("ROW_TOO_FINE")
+        return
+    answer = said.structured_content
+    assert answer is not None
+    table = answer["rows"].splitlines()[1:]
+    assert len(table) <= 120
+    assert Decimal(answer["rows_row_size"]) >= Decimal(answer["meta"]["row_size"]) == Decimal(row_size)
+    assert sum(Decimal(line.split(",")[1]) for line in table) == Decimal(answer["total_volume"])
+    assert tokens_of(text_of(said)) <= 4_000
+
+
 def test_prices_and_volumes_are_strings_at_tick_and_lot(desk: Desk) -> None:
     answer = desk.answer("get_volume_profile", symbol="BTCUSDT", detail="full")
     levels = answer["levels"]
@@ -191,6 +246,19 @@ def test_the_same_question_gets_the_same_bytes(desk: Desk) -> None:
         assert len(texts) == 1
 
 
+def test_a_questions_trades_are_in_id_order_where_their_times_are_not(tmp_path: Path) -> None:
+    edge_ms = END_MS - HOUR_MS
+    times = [-3, -2, 1, -1, 2, 3]
+    rows = [(i, edge_ms + time, 62_000 * 10**8, 10**8, i, i, False) for i, time in enumerate(times, 1)]
+    with TradeLedger.open(tmp_path / "edge") as ledger:
+        ledger.keep_instrument(BTCUSDT, since_ms=0)
+        ledger.append("BTCUSDT", columns(rows))
+        tape = Tape(ledger, FakeRecording(), lambda: END_MS)  # type: ignore[arg-type]
+        window: dict[str, Any] = dict.fromkeys(("start_time", "end_time", "session"))
+        with tape.question(symbol="BTCUSDT", duration_hours=2, **window) as question:
+            assert [i for chunk in question.trades() for i in chunk.id.tolist()] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_thin_profile_is_answered_with_its_count_and_rate(desk: Desk) -> None:
     answer = desk.answer("get_volume_profile", symbol="BTCUSDT", duration_hours=1)
     sample = answer["sample"]
@@ -213,7 +281,7 @@ def test_a_recording_that_has_just_begun_says_when_its_profile_will_be_reliable(
     assert ready_ms == END_MS + 50_000
 
 
-def test_vacuums_are_ranked_by_distance_and_say_what_is_unknown(desk: Desk) -> None:
+def test_vacuums_are_ranked_by_distance_with_their_evidence(desk: Desk) -> None:
     answer = desk.answer("get_liquidity_vacuums", symbol="BTCUSDT", detail="full", stop_hint="both")
     assert answer["rule"] == "thin"
     assert answer["vacuums"]
@@ -221,21 +289,40 @@ def test_vacuums_are_ranked_by_distance_and_say_what_is_unknown(desk: Desk) -> N
     assert distances == sorted(distances)
     vacuum = answer["vacuums"][0]
     assert vacuum["id"] == f"v-BTCUSDT-{vacuum['low']}-{vacuum['high']}"
-    for unknown in (
-        "visits",
-        "through",
-        "rejected",
-        "median_cross_s",
-        "speed_ratio",
-        "stability",
-        "grid_check",
-    ):
-        assert vacuum[unknown] is None
-    assert answer["stop_hint"] is not None
+    assert vacuum["visits"] >= vacuum["through"] + vacuum["rejected"] > 0
+    assert 0 <= vacuum["stability"] <= 1
+    assert re.fullmatch(r"[0-4]/[2-4]", vacuum["grid_check"])
+    assert f"stability {vacuum['stability']:.2f}" in answer["summary"]
+    assert set(answer["stop_hint"]) == {"long", "short"}
     brief = desk.answer("get_liquidity_vacuums", symbol="BTCUSDT")
-    assert len(brief["vacuums"]) <= 3
+    assert 1 <= len(brief["vacuums"]) <= 3
+    assert brief["vacuums"] == answer["vacuums"][: len(brief["vacuums"])]
     assert brief["truncated"]["total"] == answer["truncated"]["total"]
     assert brief["stop_hint"] is None
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("detail", ["summary", "full"])
+def test_the_same_trades_give_the_same_bytes_however_they_came(
+    tmp_path: Path, desk: Desk, tool: str, detail: str
+) -> None:
+    """In one piece and in memory, or piece by piece, out of order and twice, and sealed into blocks."""
+    order = np.random.default_rng(1).permutation(30)
+    pieces = [market().take(slice(100 * int(at), 100 * int(at) + 150)) for at in order]
+    with TradeLedger.open(tmp_path / "pieces") as ledger:
+        ledger.claim("binance spot")
+        ledger.keep_instrument(BTCUSDT, since_ms=0)
+        for piece in pieces:
+            ledger.append("BTCUSDT", piece)
+            ledger.flush()
+        while ledger.seal(END_MS + HOUR_MS):
+            pass
+        other = Desk(ledger, FakeRecording())
+        for window in ({}, {"start_time": "2023-11-15T03:10:11Z", "row_size": "0.5"}):
+            asked = {"symbol": "BTCUSDT", "detail": detail, "end_time": "2023-11-15T21:30:00Z"} | window
+            first, second = desk.call(tool, **asked), other.call(tool, **asked)
+            assert not first.is_error
+            assert text_of(first) == text_of(second)
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -343,6 +430,17 @@ def test_a_store_that_cannot_be_read_is_named_as_such(desk: Desk, monkeypatch: p
         assert desk.refusal(tool, symbol="BTCUSDT").startswith("STORE_UNAVAILABLE: disk gone")
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_an_answer_is_not_is_said_whatever_else_is_to_be_said(desk: Desk, tool: str) -> None:
+    late = columns([(4_001, END_MS - 10, 62_000 * 10**8, 10**8, 9_000, 9_000, False)])
+    desk.ledger.append("BTCUSDT", late)
+    answer = desk.answer(tool, symbol="BTCUSDT", duration_hours=0.5, include_chart=True)
+
+    assert answer["summary"].startswith("PARTIAL:")
+    assert len(answer["caveats"]) == 3
+    assert "not a forecast" in answer["caveats"][2]
+
+
 def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
     async def run() -> None:
         mcp = MCPServer("test")
@@ -363,5 +461,5 @@ def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
 
 def test_an_answer_is_short_enough_for_a_model(desk: Desk) -> None:
     for tool in TOOLS:
-        assert len(json.dumps(desk.answer(tool, symbol="BTCUSDT"), separators=(",", ":"))) < 4_000
-        assert len(json.dumps(desk.answer(tool, symbol="BTCUSDT", detail="full"))) < 14_000
+        for detail, most in (("summary", 1_000), ("full", 4_000)):
+            assert tokens_of(text_of(desk.call(tool, symbol="BTCUSDT", detail=detail))) <= most
