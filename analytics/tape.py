@@ -9,8 +9,8 @@ from decimal import Decimal
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, decimals_of
-from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of, rescale
+from analytics.rows import Rows, row_index
+from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -79,12 +79,7 @@ class TapePass:
 
 def row_of(trades: TradeColumns, rows: Rows) -> IntArray:
     """Index into `rows` of each trade's price, (n,) int64. Raises ValueError where one lies outside them."""
-    exponent = max(trades.price_exp, decimals_of(rows.row_size))
-    price = rescale(trades.price_int, trades.price_exp, exponent)
-    row = price // int(rows.row_size.scaleb(exponent)) - rows.first
-    if int(row.min()) < 0 or int(row.max()) >= len(rows):
-        raise ValueError(f"trades lie outside rows {rows.low(0):f}-{rows.high(len(rows) - 1):f}")
-    return row
+    return row_index(trades.price_int, trades.price_exp, rows)
 
 
 def mean_squared_return(closes: FloatArray) -> float | None:
