@@ -13,12 +13,13 @@ from typing import Literal, get_args
 import numpy as np
 
 from analytics.errors import OptionInvalid
+from analytics.nodes import Nodes, volume_nodes
 from analytics.rows import Rows, TickHistogram, exact_total, on_ticks, profile_row_ticks, rows_of
 from storage.histograms import PriceHistogram
 from storage.trades import IntArray, decimal_of
 
 ValueAreaMethod = Literal["two_row", "one_row"]
-_STEP: dict[ValueAreaMethod, int] = {"two_row": 2, "one_row": 1}
+STEP: dict[ValueAreaMethod, int] = {"two_row": 2, "one_row": 1}
 
 MIN_ROWS = 3
 MIN_TRADES = 100
@@ -56,6 +57,7 @@ class VolumeProfile:
 
     rows: Rows
     poc: PointOfControl
+    nodes: Nodes
     val: Decimal
     vah: Decimal
     val_row: int
@@ -91,7 +93,7 @@ def volume_profile(
     `tick` is today's; `lot` sets the decimals of quantities, the histogram's where it is None.
     Raises NoTrades, RowSizeInvalid, RowTooFine, and OptionInvalid for a `value_area_pct` outside 50-95.
     """
-    _check_value_area(value_area_pct, method)
+    check_value_area(value_area_pct, method)
     ticks = on_ticks(histogram, tick, lot)
     rows = rows_of(ticks, profile_row_ticks(ticks, row_size))
     poc = poc_row(rows.volume)
@@ -101,6 +103,7 @@ def volume_profile(
     return VolumeProfile(
         rows=rows,
         poc=_point_of_control(ticks, rows, poc),
+        nodes=volume_nodes(rows),
         val=rows.low(val_row),
         vah=rows.high(vah_row),
         val_row=val_row,
@@ -157,7 +160,7 @@ def value_area(
     Source: definitions, section 3 (Dalton, Mind over Markets, appendix 1; CBOT Liquidity Data Bank).
     """
     first, last = _traded_span(volume)
-    low, high = _grown(volume[first : last + 1].tolist(), poc - first, Fraction(pct), _STEP[method])
+    low, high = _grown(volume[first : last + 1].tolist(), poc - first, Fraction(pct), STEP[method])
     inside = np.flatnonzero(volume[first + low : first + high])
     return first + low + int(inside[0]), first + low + int(inside[-1])
 
@@ -192,7 +195,8 @@ def _poc_tick(ticks: TickHistogram, low: int, high: int) -> Decimal | None:
     return ticks.price(heaviest_tick(ticks, low, high)) if ticks.bin_ticks == 1 else None
 
 
-def _check_value_area(pct: Decimal | int, method: ValueAreaMethod) -> None:
+def check_value_area(pct: Decimal | int, method: ValueAreaMethod) -> None:
+    """Raises OptionInvalid for a share outside 50-95 % and an unknown method."""
     if not (Decimal(pct).is_finite() and 50 <= pct <= 95):
         raise OptionInvalid("value_area_pct", pct, valid="50 to 95", default=70)
     if method not in get_args(ValueAreaMethod):

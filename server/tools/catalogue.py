@@ -69,10 +69,11 @@ IncludeChart = Annotated[
 ]
 
 PROFILE = (
-    "Where volume traded by price: point of control (POC), value area (VAH, VAL), VWAP with sigma, volume "
-    "and delta of a window, from every recorded trade of the exchange. Use it for 'where is value', 'fair "
-    "price', 'high volume level'. Not the order book and not a forecast. meta.coverage says which trades the "
-    "answer is made of; a summary that begins with PARTIAL: is incomplete."
+    "Where volume traded by price: point of control (POC), value area (VAH, VAL), VWAP with sigma, high and "
+    "low volume nodes (HVN, LVN), volume and delta of a window, from every recorded trade of the exchange; "
+    "with detail=full also its rows and how POC and value area developed. Use it for 'where is value', 'fair "
+    "price', 'high volume level'. Traded volume, not the order book and not a forecast. meta.coverage says "
+    "which trades the answer is made of; a summary that begins with PARTIAL: is incomplete."
 )
 VACUUMS = (
     "Price ranges in which little was traded in a window (liquidity vacuums), nearest to the last price "

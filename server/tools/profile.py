@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
+from analytics.developing import DevelopingLevels, developing_levels
+from analytics.nodes import Node
 from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
 from analytics.rows import Rows, on_ticks, row_ladder, rows_of
 from server.tools.answers import (
@@ -13,13 +15,16 @@ from server.tools.answers import (
     Detail,
     Meta,
     Shape,
+    Truncated,
     at_step,
     first_caveats,
+    iso_seconds,
     lacking,
     meta_of,
     opening,
     plain,
     significant,
+    tokens_of,
 )
 from server.tools.arguments import choice_of, iso, number_of
 from server.tools.tape import Question
@@ -28,6 +33,10 @@ from storage.trades import Instrument
 
 VERSION = "v1"
 MOST_TABLE_ROWS = 120
+# Tokens of the row table: what the levels, nodes and changes leave of an answer's 4,000.
+MOST_TABLE_TOKENS = 2_300
+MOST_NODES = {"summary": 2, "full": 5}
+MOST_CHANGES = 12
 NOT_ORDERS = "Traded volume, not resting orders; descriptive, not a forecast."
 NO_CHART = "No chart: this version draws none."
 
@@ -55,6 +64,28 @@ class Levels(Shape):
     low: str
 
 
+class NodeShape(Shape):
+    price: str = Field(description="lowest price of the row")
+    volume: str
+    prominence_ratio: float
+
+
+class NodesShape(Shape):
+    """Rows that stand out, the most prominent first."""
+
+    high_volume: list[NodeShape]
+    low_volume: list[NodeShape]
+    truncated: Truncated | None
+
+
+class DevelopingShape(Shape):
+    """How POC and value area came about, from the window's start; each line holds until the next."""
+
+    changes: str = Field(description="CSV time,poc_low,val,vah; newest first; moves of the POC come first")
+    poc_moves: int
+    truncated: Truncated
+
+
 class Sample(Shape):
     trades: int
     min_trades: int
@@ -73,7 +104,8 @@ class ProfileAnswer(Shape):
     sell_volume: str
     delta: str
     levels: Levels
-    nodes: None = Field(description="high and low volume nodes: not computed by this version")
+    nodes: NodesShape
+    developing: DevelopingShape | None = Field(description="with detail=full")
     rows: str | None = Field(
         description="CSV price_low,volume,buy,sell,trades; highest price first; with detail=full"
     )
@@ -108,7 +140,7 @@ def profile_answer(
     )
     profile = question.over_prices(analyse, exact=full)
     sample = _sample(question, int(number_of(min_trades, "min_trades")))
-    table = _table_rows(question, profile) if full else None
+    rows, table = _table(question, profile) if full else (None, None)
     return ProfileAnswer(
         summary=_summary(question, profile, sample),
         meta=meta_of(
@@ -126,9 +158,10 @@ def profile_answer(
         sell_volume=f"{profile.sell_volume:f}",
         delta=f"{profile.delta:f}",
         levels=_levels(profile, question.last, full=full),
-        nodes=None,
-        rows=_csv(table) if table else None,
-        rows_row_size=at_step(table.row_size, table.tick) if table else None,
+        nodes=_nodes(profile, MOST_NODES[level], full=full),
+        developing=_developing(question, profile) if full else None,
+        rows=table,
+        rows_row_size=None if rows is None else at_step(rows.row_size, rows.tick),
         low_sample=profile.low_sample,
         sample=sample,
         caveats=first_caveats(
@@ -163,6 +196,58 @@ def _levels(profile: VolumeProfile, last: Decimal, *, full: bool) -> Levels:
         high=f"{profile.high:f}",
         low=f"{profile.low:f}",
     )
+
+
+def _nodes(profile: VolumeProfile, most: int, *, full: bool) -> NodesShape:
+    high, low = profile.nodes.high_volume, profile.nodes.low_volume
+    shown, total = len(high[:most]) + len(low[:most]), len(high) + len(low)
+    more = "a larger row_size leaves the main ones" if full else "detail=full"
+    return NodesShape(
+        high_volume=[_node(node) for node in high[:most]],
+        low_volume=[_node(node) for node in low[:most]],
+        truncated=Truncated(shown=shown, total=total, more=more) if shown < total else None,
+    )
+
+
+def _node(node: Node) -> NodeShape:
+    return NodeShape(
+        price=f"{node.price:f}",
+        volume=f"{node.volume:f}",
+        prominence_ratio=significant(node.prominence_ratio),
+    )
+
+
+def _developing(question: Question, profile: VolumeProfile) -> DevelopingShape:
+    levels = developing_levels(
+        question.trades(),
+        profile.rows,
+        start_ms=question.window.start_ms,
+        end_ms=question.window.end_ms,
+        value_area_pct=profile.value_area_pct,
+        method=profile.method,
+    )
+    shown = telling_changes(levels)
+    rows = profile.rows
+    lines = [
+        f"{iso_seconds(int(levels.time_ms[i]))},{rows.low(int(levels.poc[i])):f},"
+        f"{rows.low(int(levels.val[i])):f},{rows.high(int(levels.vah[i])):f}"
+        for i in reversed(shown)
+    ]
+    more = "the POC's newest moves come first; a window that ends earlier shows those before"
+    return DevelopingShape(
+        changes="\n".join(["time,poc_low,val,vah", *lines]),
+        poc_moves=int(levels.poc_moved.sum()),
+        truncated=Truncated(
+            shown=len(shown), total=len(levels), more=more if len(shown) < len(levels) else None
+        ),
+    )
+
+
+def telling_changes(levels: DevelopingLevels) -> list[int]:
+    """Which changes to list, in order: the newest moves of the POC, then the newest of the others."""
+    moved = levels.poc_moved
+    newest_last = sorted(range(len(levels)), key=lambda i: (moved[i], i))
+    return sorted(newest_last[-MOST_CHANGES:])
 
 
 def _sample(question: Question, min_trades: int) -> Sample:
@@ -211,17 +296,22 @@ def _place(last: Decimal, profile: VolumeProfile) -> str:
     return "below value" if last < profile.val else "inside value"
 
 
-def _table_rows(question: Question, profile: VolumeProfile) -> Rows:
-    """The profile's rows, or larger ones where it has more than an answer can hold."""
-    if len(profile.rows) <= MOST_TABLE_ROWS:
-        return profile.rows
-    return question.over_prices(partial(_merged_rows, question.instrument, profile.rows.row_ticks))
+def _table(question: Question, profile: VolumeProfile) -> tuple[Rows, str]:
+    """The profile's rows as CSV, or larger ones where it has more than an answer can hold."""
+    if len(profile.rows) <= MOST_TABLE_ROWS and _is_short(table := _csv(profile.rows)):
+        return profile.rows, table
+    return question.over_prices(partial(_merged_table, question.instrument, profile.rows.row_ticks))
 
 
-def _merged_rows(instrument: Instrument, row_ticks: int, histogram: PriceHistogram) -> Rows:
+def _merged_table(instrument: Instrument, row_ticks: int, histogram: PriceHistogram) -> tuple[Rows, str]:
     ticks = on_ticks(histogram, instrument.tick, instrument.lot)
-    sizes = (row_ticks * factor for factor in row_ladder())
-    return next(rows for size in sizes if len(rows := rows_of(ticks, size)) <= MOST_TABLE_ROWS)
+    merged = (rows_of(ticks, row_ticks * factor) for factor in row_ladder())
+    tables = ((rows, _csv(rows)) for rows in merged if len(rows) <= MOST_TABLE_ROWS)
+    return next((rows, table) for rows, table in tables if _is_short(table))
+
+
+def _is_short(table: str) -> bool:
+    return tokens_of(table) <= MOST_TABLE_TOKENS
 
 
 def _csv(rows: Rows) -> str:

@@ -13,6 +13,7 @@ from math import floor, gcd, log, sqrt
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 
 Volumes = dict[int, Decimal]
 SCALE = 10**12  # every price of the tests is a whole number of 1e-12
@@ -134,6 +135,36 @@ def value_area(volume: Volumes, poc: int, pct: Decimal, step: int) -> tuple[int,
             inside |= set(above) | set(below)
     kept = [r for r in inside if volume[r]]
     return min(kept), max(kept)
+
+
+def developing(
+    prints: Sequence[Print], size: Fraction, start_ms: int, end_ms: int, pct: Decimal, step: int
+) -> list[tuple[int, int, int, int]]:
+    """(time, POC, VAL row, VAH row) at each full minute, or the end, at which one of the three changed."""
+    changes: list[tuple[int, int, int, int]] = []
+    for mark in [*range(start_ms // 60_000 * 60_000 + 60_000, end_ms, 60_000), end_ms]:
+        known = [p for p in prints if p.time_ms < mark]
+        if known:
+            volume = row_volumes(known, size)
+            levels = poc(volume), *value_area(volume, poc(volume), pct, step)
+            if not changes or changes[-1][1:] != levels:
+                changes.append((mark, *levels))
+    return changes
+
+
+def prominent(volume: Volumes) -> tuple[dict[int, float], dict[int, float]]:
+    """Rows of the high and of the low volume nodes with their prominence ratios."""
+    raw = np.array([float(volume[r]) for r in sorted(volume)])
+    base = float(exact_sum(Fraction(volume[r]) for r in core(volume)) / len(core(volume))) / 1000
+    curve = np.log(gaussian_filter1d(raw, 1.5, mode="nearest") + base)
+    padded = np.concatenate([[log(base)], curve, [log(base)]])
+    high, rise = find_peaks(padded, prominence=log(1.5))
+    low, fall = find_peaks(-curve, prominence=log(2))
+    first = min(volume)
+    return (
+        dict(zip((high - 1 + first).tolist(), np.exp(rise["prominences"]).tolist(), strict=True)),
+        dict(zip((low + first).tolist(), np.exp(fall["prominences"]).tolist(), strict=True)),
+    )
 
 
 def vwap_and_sigma(prints: Sequence[Print], decimals: int) -> tuple[Decimal, Decimal]:

@@ -9,12 +9,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from mcp import Client
 from mcp.server import MCPServer
 from mcp_types import CallToolResult, TextContent
 
+from analytics.developing import DevelopingLevels
+from analytics.rows import Rows
+from server.tools.answers import tokens_of
 from server.tools.catalogue import add_tools
+from server.tools.profile import telling_changes
 from server.tools.tape import Tape
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
@@ -157,6 +162,55 @@ def test_the_sums_of_a_profile_are_those_of_the_trades(desk: Desk) -> None:
     assert len(table) <= 121
     lows = [Decimal(line[0]) for line in table[1:]]
     assert lows == sorted(lows, reverse=True)
+
+
+def test_a_full_profile_tells_how_its_levels_came_about(desk: Desk) -> None:
+    answer = desk.answer("get_volume_profile", symbol="BTCUSDT", detail="full")
+    developing = answer["developing"]
+    header, newest, *before = [line.split(",") for line in developing["changes"].splitlines()]
+    levels = answer["levels"]
+
+    assert header == ["time", "poc_low", "val", "vah"]
+    assert newest[1:] == [levels["poc"]["low"], levels["val"], levels["vah"]]
+    assert [line[0] for line in before] == sorted((line[0] for line in before), reverse=True)
+    assert developing["truncated"]["shown"] == 1 + len(before) == 12
+    assert developing["truncated"]["total"] > 12
+    assert "ends earlier" in developing["truncated"]["more"]
+    assert desk.answer("get_volume_profile", symbol="BTCUSDT")["developing"] is None
+
+
+def test_moves_of_the_poc_are_listed_before_other_changes() -> None:
+    poc = np.array([1, 1, 2, 2, 1, *[1] * 20])
+    rows = Rows(0, 1, Decimal(1), poc, poc, poc, poc, quantity_exp=0)
+    levels = DevelopingLevels(rows, np.arange(25), poc, poc, poc)
+
+    assert telling_changes(levels) == [0, 2, 4, *range(16, 25)]
+
+
+def test_the_nodes_of_a_profile_are_named_with_their_prominence(desk: Desk) -> None:
+    brief = desk.answer("get_volume_profile", symbol="BTCUSDT")["nodes"]
+    full = desk.answer("get_volume_profile", symbol="BTCUSDT", detail="full")["nodes"]
+
+    assert len(brief["high_volume"]) == 2 < len(full["high_volume"])
+    assert brief["high_volume"] == full["high_volume"][:2]
+    ratios = [node["prominence_ratio"] for node in full["high_volume"]]
+    assert ratios == sorted(ratios, reverse=True)
+    assert brief["truncated"]["total"] >= len(full["high_volume"]) + len(full["low_volume"])
+
+
+@pytest.mark.parametrize("row_size", ["0.05", "0.5", "5"])
+def test_a_profile_takes_up_to_2000_rows_and_its_table_stays_short(desk: Desk, row_size: str) -> None:
+    said = desk.call("get_volume_profile", symbol="BTCUSDT", row_size=row_size, detail="full")
+    if said.is_error:
+        assert text_of(said).startswith("ROW_TOO_FINE")
+        return
+    answer = said.structured_content
+    assert answer is not None
+    table = answer["rows"].splitlines()[1:]
+    assert len(table) <= 120
+    assert Decimal(answer["rows_row_size"]) >= Decimal(answer["meta"]["row_size"]) == Decimal(row_size)
+    assert sum(Decimal(line.split(",")[1]) for line in table) == Decimal(answer["total_volume"])
+    assert tokens_of(text_of(said)) <= 4_000
 
 
 def test_prices_and_volumes_are_strings_at_tick_and_lot(desk: Desk) -> None:
@@ -353,5 +407,5 @@ def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
 
 def test_an_answer_is_short_enough_for_a_model(desk: Desk) -> None:
     for tool in TOOLS:
-        assert len(json.dumps(desk.answer(tool, symbol="BTCUSDT"), separators=(",", ":"))) < 4_000
-        assert len(json.dumps(desk.answer(tool, symbol="BTCUSDT", detail="full"))) < 14_000
+        for detail, most in (("summary", 1_000), ("full", 4_000)):
+            assert tokens_of(text_of(desk.call(tool, symbol="BTCUSDT", detail=detail))) <= most
