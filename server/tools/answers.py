@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Literal, TypeVar
+from typing import Literal
 
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
@@ -29,6 +29,12 @@ class Shape(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Answer(Shape):
+    """A whole answer; it begins with what a person would quote of it."""
+
+    summary: str
 
 
 class WindowShape(Shape):
@@ -74,7 +80,7 @@ class Meta(Shape):
     coverage: CoverageShape
     units: Units
     tick: str
-    row_size: str
+    row_size: str | None
     method: str
 
 
@@ -91,7 +97,7 @@ def meta_of(
     coverage: Coverage,
     *,
     tick: Decimal,
-    row_size: Decimal,
+    row_size: Decimal | None,
     method: str,
     most_gaps: int,
 ) -> Meta:
@@ -106,7 +112,7 @@ def meta_of(
         coverage=coverage_shape(coverage, most_gaps),
         units=Units(price=instrument.quote, volume=instrument.base),
         tick=plain(tick),
-        row_size=at_step(row_size, tick),
+        row_size=None if row_size is None else at_step(row_size, tick),
         method=method,
     )
 
@@ -193,13 +199,10 @@ def significant_or_none(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else significant(value)
 
 
-AnswerShape = TypeVar("AnswerShape", bound=Shape)
-
-
-def result_of(answer: AnswerShape, summary: str) -> CallToolResult:
+def result_of(answer: Answer) -> CallToolResult:
     """The answer as structure, and the same as text behind its summary."""
     structured = answer.model_dump(mode="json")
-    text = f"{summary}\n{_compact(structured)}"
+    text = f"{answer.summary}\n{_compact(structured)}"
     return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
 
 

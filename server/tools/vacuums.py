@@ -9,6 +9,7 @@ from analytics.thin import Rule
 from analytics.vacuums import LiquidityVacuums, StopHint, Vacuum, liquidity_vacuums
 from server.tools.answers import (
     MOST_GAPS,
+    Answer,
     Detail,
     Meta,
     Shape,
@@ -78,10 +79,9 @@ class StopHints(Shape):
     short: StopHintShape | None
 
 
-class VacuumsAnswer(Shape):
+class VacuumsAnswer(Answer):
     """Thin price ranges, nearest first: prices and volumes are decimal strings in `meta.units`."""
 
-    summary: str
     meta: Meta
     rule: Rule
     baseline_row_volume: str
