@@ -161,7 +161,7 @@ def bars_of_trades(trades: TradeColumns, width_ms: int) -> Bars:
     )
 
 
-def width_of(written: str) -> int:
+def width_of(written: str, option: str = "interval") -> int:
     """Milliseconds of a width as people write it: `15s`, `5m`, `4h`, `1d`.
 
     Raises OptionInvalid for what is none, is longer than a day or does not divide it.
@@ -169,10 +169,10 @@ def width_of(written: str) -> int:
     text = written.strip().lower()
     number, unit = text[:-1], text[-1:]
     if unit not in UNITS_MS or not (number.isascii() and number.isdigit() and len(number) <= 5):
-        raise OptionInvalid("interval", written, valid=VALID_WIDTHS, default="15m")
+        raise OptionInvalid(option, written, valid=VALID_WIDTHS, default="15m")
     width_ms = int(number) * UNITS_MS[unit]
     if width_ms == 0 or width_ms > DAY_MS or DAY_MS % width_ms:
-        raise OptionInvalid("interval", written, valid=VALID_WIDTHS, default="15m")
+        raise OptionInvalid(option, written, valid=VALID_WIDTHS, default="15m")
     return width_ms
 
 

@@ -7,13 +7,14 @@ Invariant: a price or a quantity is a decimal string at tick or lot precision, a
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Literal
+from typing import Literal, TypeVar
 
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
 
+from analytics.rows import decimals_of
 from server.tools.arguments import Window, iso
 from storage.trades import Coverage, Gap, Instrument
 
@@ -23,6 +24,7 @@ MOST_CAVEATS = 3
 MOST_TOKENS = {"summary": 960, "full": 3_850}
 
 Detail = Literal["summary", "full"]
+AnswerT = TypeVar("AnswerT", bound="Answer")
 
 
 class Shape(BaseModel):
@@ -185,6 +187,16 @@ def at_step(value: Decimal, step: Decimal) -> str:
     return f"{value.quantize(Decimal(1).scaleb(min(exponent, 0)), rounding=ROUND_HALF_EVEN):f}"
 
 
+def at_lot(quantity: Decimal, lot: Decimal) -> str:
+    """A quantity at the precision of a lot, or at more where older trades need more."""
+    return f"{quantity.quantize(Decimal(1).scaleb(-max(decimals_of(lot), decimals_of(quantity)))):f}"
+
+
+def csv_or_none(header: str, lines: Sequence[Sequence[object]]) -> str | None:
+    """A table as text; None where it has no line."""
+    return "\n".join([header, *(",".join(map(str, line)) for line in lines)]) if lines else None
+
+
 def plain(step: Decimal) -> str:
     """A tick, lot or row size without exponent or trailing zeros."""
     return f"{step.normalize():f}"
@@ -202,13 +214,21 @@ def significant_or_none(value: float | None) -> float | None:
 def result_of(answer: Answer) -> CallToolResult:
     """The answer as structure, and the same as text behind its summary."""
     structured = answer.model_dump(mode="json")
-    text = f"{answer.summary}\n{_compact(structured)}"
-    return CallToolResult(content=[TextContent(type="text", text=text)], structured_content=structured)
+    text = TextContent(type="text", text=_text(answer.summary, structured))
+    return CallToolResult(content=[text], structured_content=structured)
 
 
-def fits(answer: Shape, level: Detail) -> bool:
-    """Whether a model may be given the whole of it."""
-    return tokens_of(_compact(answer.model_dump(mode="json"))) <= MOST_TOKENS[level]
+def fitting(make: Callable[[int], AnswerT], level: Detail, most: int) -> AnswerT:
+    """The answer with the longest lists, of at most `most` entries each, that a model may be given whole."""
+    shown = most
+    while shown > 0 and not fits(answer := make(shown), level):
+        shown -= max(shown // 8, 1)
+    return answer if shown > 0 else make(0)
+
+
+def fits(answer: Answer, level: Detail) -> bool:
+    """Whether a model may be given the whole of it, as text with its summary in front."""
+    return tokens_of(_text(answer.summary, answer.model_dump(mode="json"))) <= MOST_TOKENS[level]
 
 
 def tokens_of(text: str) -> int:
@@ -220,8 +240,8 @@ def tokens_of(text: str) -> int:
     return sum(-(-len(word) // 8) if word.isalpha() else 1 for word in words)
 
 
-def _compact(structured: object) -> str:
-    return json.dumps(structured, separators=(",", ":"), ensure_ascii=False)
+def _text(summary: str, structured: object) -> str:
+    return f"{summary}\n{json.dumps(structured, separators=(',', ':'), ensure_ascii=False)}"
 
 
 def first_caveats(caveats: Sequence[str | None]) -> list[str]:

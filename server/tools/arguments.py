@@ -196,6 +196,11 @@ def iso(time_ms: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}.{ms:03d}Z"
 
 
+def iso_minutes(time_ms: int) -> str:
+    """ISO-8601 to the minute, for tables."""
+    return iso(time_ms)[:16] + "Z"
+
+
 def _shown(written: Any) -> str:
     text = repr(written)
     return text if len(text) <= 60 else f"{text[:57]}..."

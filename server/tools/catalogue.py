@@ -10,7 +10,7 @@ from mcp.server import MCPServer
 from mcp_types import CallToolResult
 from pydantic import Field
 
-from server.tools.asking import READ_ONLY, WindowArguments, Asking
+from server.tools.asking import READ_ONLY, Asking, WindowArguments
 from server.tools.coverage import CoverageAnswer, coverage_answer
 from server.tools.flow_catalogue import add_flow_tools
 from server.tools.parameters import (

@@ -10,8 +10,10 @@ from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 from analytics.errors import BinsTooWide
+from analytics.rows import decimals_of
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
+from storage.candles import MinuteCandles
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import Coverage, Instrument, TradeColumns, decimal_of
@@ -65,9 +67,28 @@ class Question:
         """The window's rows, an hour a chunk; decoded as they are taken."""
         return self.view.chunks(self.window.start_ms, self.window.end_ms)
 
+    def candles(self) -> MinuteCandles:
+        """The window's minute candles."""
+        return self.view.candles(self.window.start_ms, self.window.end_ms)
+
+    @property
+    def covered_ms(self) -> int:
+        """How much of the window is known, at least a millisecond."""
+        return max(self.window.end_ms - self.window.start_ms - self.coverage.uncovered_ms, 1)
+
+    @property
+    def decimals(self) -> int:
+        """Those of a price."""
+        return decimals_of(self.instrument.tick)
+
     def over_prices(self, analyse: Callable[[PriceHistogram], T], *, exact: bool = False) -> T:
         """An analysis of the window's histogram: by bins where they serve, which is faster, else exact."""
-        start_ms, end_ms = self.window.start_ms, self.window.end_ms
+        return self.over_prices_of(self.window.start_ms, self.window.end_ms, analyse, exact=exact)
+
+    def over_prices_of(
+        self, start_ms: int, end_ms: int, analyse: Callable[[PriceHistogram], T], *, exact: bool = False
+    ) -> T:
+        """The same of another window at the same instant."""
         if not exact:
             with suppress(BinsTooWide):
                 return analyse(self.view.histogram(start_ms, end_ms, exact=False))
