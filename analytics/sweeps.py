@@ -6,14 +6,15 @@ the trades but for the thousandth that may be large.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from analytics.errors import NoTrades
 from analytics.rows import exact_total
+from analytics.strokes import StrokeColumns
 from storage.candles import MinuteCandles
 from storage.histograms import FLOAT_EXACT, exact_bincount
 from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of
@@ -121,10 +122,10 @@ class StrokePass:
         # There are no more strokes than trades, so that the thousandth of them are among these.
         self._most_large = exact_total(candles.trades) // LARGE_ONE_IN + 1
         self._count = 0
-        self._large = _Kept.none()
+        self._large = StrokeColumns.none()
         self._floor = 0
         self._sweeps = _Sums()
-        self._largest_sweeps = _Kept.none()
+        self._largest_sweeps = StrokeColumns.none()
         self._all = _Sums()
         self._sizes = np.zeros((2, SIZES), np.int64)
         self._size_sums = np.zeros((2, SIZES), np.int64)
@@ -135,15 +136,12 @@ class StrokePass:
         rows = chunk if bool(valid.all()) else chunk.take(valid)
         if len(rows) == 0:
             return
-        rows = rows.at_exponents(self._price_exp, self._quantity_exp)
-        first = _starts(rows)
-        notional = _notional(rows, first)
-        bought = ~rows.buyer_is_maker[first]
-        self._count += len(first)
-        self._all.add(notional, bought)
-        self._count_sizes(notional, bought)
-        self._keep_large(rows, first, notional)
-        self._keep_sweeps(rows, first, notional, bought)
+        found = StrokeColumns.of(rows.at_exponents(self._price_exp, self._quantity_exp))
+        self._count += len(found)
+        self._all.add(found.notional, found.bought)
+        self._count_sizes(found)
+        self._keep_large(found)
+        self._keep_sweeps(found)
 
     def result(self) -> TapeStrokes:
         """What has been read. Raises NoTrades where that is nothing."""
@@ -162,10 +160,10 @@ class StrokePass:
             sizes=self._buckets(),
         )
 
-    def _keep_large(self, rows: TradeColumns, first: IntArray, notional: IntArray) -> None:
+    def _keep_large(self, found: StrokeColumns) -> None:
         """Those that may turn out large: no fewer than the greatest possible number of large ones."""
-        picked = np.flatnonzero(notional >= (self._floor if self._asked is None else self._asked))
-        self._large = _Kept.joined(self._large, _Kept.of(rows, first, notional, picked))
+        least = self._floor if self._asked is None else self._asked
+        self._large = StrokeColumns.joined(self._large, found.take(found.notional >= least))
         if self._asked is None and len(self._large) > 2 * self._most_large:
             ranked = np.partition(self._large.notional, -self._most_large)
             self._floor = int(ranked[-self._most_large])
@@ -178,30 +176,28 @@ class StrokePass:
         from_the_top = self._count - -(-(LARGE_ONE_IN - 1) * self._count // LARGE_ONE_IN)
         return int(np.sort(self._large.notional)[-1 - from_the_top])
 
-    def _keep_sweeps(
-        self, rows: TradeColumns, first: IntArray, notional: IntArray, bought: BoolArray
-    ) -> None:
-        several = np.flatnonzero(np.diff(first, append=len(rows)) >= SWEEP_PRICES)
-        members, begin = _rows_of(first, len(rows), several)
-        swept = several[_distinct_prices(rows.price_int[members], begin) >= SWEEP_PRICES]
-        self._sweeps.add(notional[swept], bought[swept])
-        candidates = swept[np.lexsort((swept, -notional[swept]))[:LISTED]]
-        kept = _Kept.joined(self._largest_sweeps, _Kept.of(rows, first, notional, candidates))
+    def _keep_sweeps(self, found: StrokeColumns) -> None:
+        swept = np.flatnonzero(found.prices >= SWEEP_PRICES)
+        notional = found.notional[swept]
+        self._sweeps.add(notional, found.bought[swept])
+        if len(swept) > LISTED:
+            swept = swept[notional >= np.partition(notional, -LISTED)[-LISTED]]
+        kept = StrokeColumns.joined(self._largest_sweeps, found.take(swept))
         self._largest_sweeps = kept.largest(LISTED)
 
-    def _count_sizes(self, notional: IntArray, bought: BoolArray) -> None:
-        bucket = size_bucket(notional, self._exponent)
-        cells = np.where(bought, bucket, bucket + SIZES)
+    def _count_sizes(self, found: StrokeColumns) -> None:
+        bucket = size_bucket(found.notional, self._exponent)
+        cells = np.where(found.bought, bucket, bucket + SIZES)
         self._sizes += np.bincount(cells, minlength=2 * SIZES).reshape(2, SIZES)
-        self._size_sums += exact_bincount(cells, notional, 2 * SIZES).reshape(2, SIZES)
+        self._size_sums += exact_bincount(cells, found.notional, 2 * SIZES).reshape(2, SIZES)
 
-    def _strokes(self, sums: "_Sums", kept: "_Kept") -> Strokes:
+    def _strokes(self, sums: "_Sums", kept: StrokeColumns) -> Strokes:
         buys, sells = (decimal_of(total, self._exponent) for total in sums.notional)
         largest = kept.largest(LISTED)
         listed = tuple(self._stroke(largest, i) for i in range(len(largest)))
         return Strokes(*sums.count, buys, sells, listed)
 
-    def _stroke(self, kept: "_Kept", i: int) -> Stroke:
+    def _stroke(self, kept: StrokeColumns, i: int) -> Stroke:
         first, last = int(kept.first_price[i]), int(kept.last_price[i])
         bought = bool(kept.bought[i])
         return Stroke(
@@ -259,100 +255,6 @@ class _Sums:
         bought_for = exact_total(notional[bought])
         self.count = self.count[0] + buys, self.count[1] + len(notional) - buys
         self.notional = self.notional[0] + bought_for, self.notional[1] + every - bought_for
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Kept:
-    """Strokes with all they are, as (strokes,) columns."""
-
-    time_ms: IntArray
-    bought: BoolArray
-    first_id: IntArray
-    last_id: IntArray
-    prices: IntArray
-    first_price: IntArray
-    last_price: IntArray
-    quantity: IntArray
-    notional: IntArray
-
-    def __len__(self) -> int:
-        return len(self.notional)
-
-    @classmethod
-    def none(cls) -> "_Kept":
-        empty = np.empty(0, np.int64)
-        return cls(empty, np.empty(0, np.bool_), *[empty] * 7)
-
-    @classmethod
-    def of(cls, rows: TradeColumns, first: IntArray, notional: IntArray, picked: IntArray) -> "_Kept":
-        members, begin = _rows_of(first, len(rows), picked)
-        start, last = first[picked], np.append(first[1:], len(rows))[picked] - 1
-        return cls(
-            rows.time_ms[start],
-            ~rows.buyer_is_maker[start],
-            rows.id[start],
-            rows.id[last],
-            _distinct_prices(rows.price_int[members], begin),
-            rows.price_int[start],
-            rows.price_int[last],
-            np.add.reduceat(rows.quantity_int[members], begin) if len(begin) else begin,
-            notional[picked],
-        )
-
-    @classmethod
-    def joined(cls, one: "_Kept", other: "_Kept") -> "_Kept":
-        if len(other) == 0:
-            return one
-        columns: dict[str, Any] = {
-            each.name: np.concatenate([getattr(one, each.name), getattr(other, each.name)])
-            for each in fields(cls)
-        }
-        return cls(**columns)
-
-    def take(self, rows: "IntArray | BoolArray") -> "_Kept":
-        columns: dict[str, Any] = {each.name: getattr(self, each.name)[rows] for each in fields(self)}
-        return _Kept(**columns)
-
-    def largest(self, count: int) -> "_Kept":
-        return self.take(np.lexsort((self.first_id, -self.notional))[:count])
-
-
-def _starts(rows: TradeColumns) -> IntArray:
-    """Index of the first row of each stroke: where the id jumps, the millisecond or the side is another."""
-    another = np.diff(rows.id) != 1
-    another |= np.diff(rows.time_ms) != 0
-    another |= rows.buyer_is_maker[1:] != rows.buyer_is_maker[:-1]
-    return np.concatenate([[0], np.flatnonzero(another) + 1])
-
-
-def _notional(rows: TradeColumns, first: IntArray) -> IntArray:
-    """Σ price times quantity of each stroke; ValueError where the chunk's would not fit in 64 bits."""
-    if int(rows.price_int.max()) * exact_total(rows.quantity_int) > INT64_MAX:
-        raise ValueError("the notional of an hour does not fit in 64 bits")
-    sums: IntArray = np.add.reduceat(rows.price_int * rows.quantity_int, first)
-    return sums
-
-
-def _rows_of(first: IntArray, count: int, picked: IntArray) -> tuple[IntArray, IntArray]:
-    """Index of each row of the picked strokes, and where among them each stroke begins."""
-    sizes = np.diff(first, append=count)[picked]
-    begin = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(first[picked] - begin, sizes), begin
-
-
-def _distinct_prices(price: IntArray, begin: IntArray) -> IntArray:
-    """How many distinct prices each stroke has, whose rows begin at `begin`."""
-    if len(begin) == 0:
-        return begin
-    steps = np.diff(price, prepend=0)
-    steps[begin] = 0
-    ups, downs = (np.add.reduceat(moves, begin, dtype=np.int64) for moves in (steps > 0, steps < 0))
-    prices: IntArray = ups + downs + 1
-    # Where price went to and fro, some were met twice.
-    for turning in np.flatnonzero((ups > 0) & (downs > 0)).tolist():
-        stop = begin[turning + 1] if turning + 1 < len(begin) else len(price)
-        prices[turning] = len(set(price[begin[turning] : stop].tolist()))
-    return prices
 
 
 def _units(value: Decimal, exponent: int) -> int:

@@ -226,6 +226,11 @@ class LedgerView:
             uncovered_ms=uncovered_ms(runs, start_ms, end_ms),
         )
 
+    def covers(self, start_ms: int, end_ms: int) -> bool:
+        """Whether nothing of [start_ms, end_ms) is missing, as the runs tell it; decodes nothing."""
+        within = (gap.after_ms < end_ms and gap.before_ms >= start_ms for gap in gaps_between(self.runs))
+        return not any(within) and uncovered_ms(self.runs, start_ms, end_ms) == 0
+
     def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
         """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.
 

@@ -158,7 +158,7 @@ def _relative_volume(question: Question, minutes: MinuteCandles) -> RelativeVolu
     earlier = []
     for days in range(1, MOST_DAYS + 1):
         same = day_before(window, days)
-        if question.view.coverage(*same).complete:
+        if question.view.covers(*same):
             earlier.append(question.view.candles(*same))
     return relative_volume(window, minutes.within(*window), earlier)
 

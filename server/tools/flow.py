@@ -1,6 +1,5 @@
 """get_order_flow: who was aggressive, how that went beside the price, and what stood out on the tape."""
 
-from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -9,8 +8,7 @@ from pydantic import Field
 from analytics.bars import bars
 from analytics.errors import OptionInvalid
 from analytics.flow import Agreement, Divergence, OrderFlow, Pace, order_flow
-from analytics.imbalances import Absorption, Stack
-from analytics.sweeps import SizeBucket, Stroke, StrokePass, Strokes, TapeStrokes
+from analytics.sweeps import StrokePass, TapeStrokes
 from analytics.toxicity import VpinPass
 from server.tools.answers import (
     MOST_GAPS,
@@ -19,7 +17,6 @@ from server.tools.answers import (
     Meta,
     Shape,
     Truncated,
-    at_lot,
     at_step,
     csv_or_none,
     first_caveats,
@@ -29,7 +26,21 @@ from server.tools.answers import (
     opening,
     significant,
 )
-from server.tools.arguments import choice_of, iso, iso_minutes, number_of
+from server.tools.arguments import choice_of, iso_minutes, number_of
+from server.tools.flow_tables import (
+    AbsorptionShape,
+    ImbalancesShape,
+    LargePrintsShape,
+    SweepsShape,
+    absorption_shape,
+    came_back,
+    imbalances_shape,
+    large_prints_shape,
+    lots,
+    price_of,
+    sizes_csv,
+    sweeps_shape,
+)
 from server.tools.marked import MarkedFootprint, marked_footprint, options_of
 from server.tools.tape import Question
 from server.tools.toxicity import ToxicityShape, toxicity_of
@@ -67,49 +78,6 @@ class PaceShape(Shape):
     buy_per_s: float
     sell_per_s: float
     trades_per_s: float
-
-
-class LargePrintsShape(Shape):
-    """Prints of one millisecond and side taken together; notional in the quote asset."""
-
-    min_quote: float = Field(description="notional from which a print is large")
-    buys: int
-    sells: int
-    net_quote: float
-    largest: str | None = Field(description="CSV time,side,from,to,prices,quote")
-
-
-class SweepsShape(Shape):
-    """Three and more prices taken in one millisecond; notional in the quote asset."""
-
-    buys: int
-    sells: int
-    net_quote: float
-    share_pct: float = Field(description="of all notional")
-    largest: str | None = Field(description="CSV time,side,from,to,prices,quote; with detail=full")
-
-
-class ImbalancesShape(Shape):
-    """Cells of the footprint that outweighed the one diagonal to them."""
-
-    min_volume: str
-    buy: int
-    sell: int
-    vs_zero: int
-    stacks: int = Field(description="three and more adjacent ones of a side in one bar")
-    stacks_came_back: int
-    nearest_stacks: str | None = Field(
-        description="CSV bar,side,low,high,volume,returned; by distance from the last price"
-    )
-
-
-class AbsorptionShape(Shape):
-    """Heavy cells beyond which neither their bar nor the next closed by more than a row."""
-
-    min_volume: str
-    heavy: int = Field(description="cells with the 95th percentile of aggression whose next bar has ended")
-    absorbed: int
-    largest: str | None = Field(description="CSV bar,side,low,high,volume,delta,next_close")
 
 
 class FlowAnswer(Answer):
@@ -170,9 +138,9 @@ def flow_answer(
             ),
             bar=marked.bar,
             last=at_step(question.last, question.instrument.tick),
-            buy_volume=_lots(question, flow.buy),
-            sell_volume=_lots(question, flow.sell),
-            delta=_lots(question, flow.delta),
+            buy_volume=lots(question, flow.buy),
+            sell_volume=lots(question, flow.sell),
+            delta=lots(question, flow.delta),
             delta_pct=significant(flow.delta_pct),
             price_change_pct=significant(flow.price_change_pct),
             agreement=flow.agreement,
@@ -180,23 +148,11 @@ def flow_answer(
             divergences=list(flow.divergences),
             pace=_pace(flow.window),
             pace_15m=_pace(flow.recent),
-            large_prints=LargePrintsShape(
-                min_quote=significant(float(strokes.threshold)),
-                buys=strokes.large.buys,
-                sells=strokes.large.sells,
-                net_quote=significant(float(strokes.large.net_notional)),
-                largest=_largest(question, strokes.large, shown),
-            ),
-            sweeps=SweepsShape(
-                buys=strokes.sweeps.buys,
-                sells=strokes.sweeps.sells,
-                net_quote=significant(float(strokes.sweeps.net_notional)),
-                share_pct=significant(strokes.sweep_share_pct),
-                largest=_largest(question, strokes.sweeps, shown) if full else None,
-            ),
-            imbalances=_imbalances(question, marked, shown),
-            absorption=_absorption(question, marked, shown),
-            sizes=_sizes(strokes.sizes) if full else None,
+            large_prints=large_prints_shape(question, strokes, shown),
+            sweeps=sweeps_shape(question, strokes, shown if full else 0),
+            imbalances=imbalances_shape(question, marked, shown),
+            absorption=absorption_shape(question, marked, shown),
+            sizes=sizes_csv(strokes.sizes) if full else None,
             toxicity=toxicity,
             truncated=_truncated(strokes, marked, shown, full=full),
             caveats=first_caveats([lacking(question.coverage), _few(question), NOT_SIGNALS]),
@@ -214,19 +170,11 @@ def _notional(written: Any) -> Decimal | None:
     return notional
 
 
-def _lots(question: Question, quantity: Decimal) -> str:
-    return at_lot(quantity, question.instrument.lot)
-
-
-def _price(question: Question, price: Decimal) -> str:
-    return at_step(price, question.instrument.tick)
-
-
 def _cvd(question: Question, flow: OrderFlow, path: str | None) -> CvdShape:
     return CvdShape(
-        high=_lots(question, flow.cvd_high.value),
+        high=lots(question, flow.cvd_high.value),
         high_at=iso_minutes(flow.cvd_high.at_ms),
-        low=_lots(question, flow.cvd_low.value),
+        low=lots(question, flow.cvd_low.value),
         low_at=iso_minutes(flow.cvd_low.at_ms),
         path=path,
     )
@@ -239,9 +187,9 @@ def _path(question: Question, candles: MinuteCandles, marked: MarkedFootprint) -
     lines = [
         (
             iso_minutes(int(found.start_ms[i])),
-            _lots(question, found.quantity(int(found.delta[i]))),
-            _lots(question, found.quantity(int(cvd[i]))),
-            _price(question, found.price(int(found.close[i]))),
+            lots(question, found.quantity(int(found.delta[i]))),
+            lots(question, found.quantity(int(cvd[i]))),
+            price_of(question, found.price(int(found.close[i]))),
         )
         for i in range(len(found))
     ]
@@ -254,99 +202,6 @@ def _pace(pace: Pace) -> PaceShape:
         sell_per_s=significant(pace.sell_per_s),
         trades_per_s=significant(pace.trades_per_s),
     )
-
-
-def _largest(question: Question, strokes: Strokes, shown: int) -> str | None:
-    lines = [_stroke(question, stroke) for stroke in strokes.largest[:shown]]
-    return csv_or_none("time,side,from,to,prices,quote", lines)
-
-
-def _stroke(question: Question, stroke: Stroke) -> tuple[object, ...]:
-    return (
-        iso(stroke.time_ms),
-        stroke.side,
-        _price(question, stroke.first_price),
-        _price(question, stroke.last_price),
-        stroke.prices,
-        f"{significant(float(stroke.notional)):.0f}",
-    )
-
-
-def _imbalances(question: Question, marked: MarkedFootprint, shown: int) -> ImbalancesShape:
-    found = marked.imbalances
-    listed = [_stack(question, one) for one in nearest(marked.stacks, question.last)[:shown]]
-    return ImbalancesShape(
-        min_volume=f"{marked.least:f}",
-        buy=int(found.buy.sum()),
-        sell=int(found.sell.sum()),
-        vs_zero=int(found.vs_zero.sum()),
-        stacks=len(marked.stacks),
-        stacks_came_back=_came_back(marked),
-        nearest_stacks=csv_or_none("bar,side,low,high,volume,returned", listed),
-    )
-
-
-def _came_back(marked: MarkedFootprint) -> int:
-    return sum(stack.returned == "came_back" for stack in marked.stacks)
-
-
-def nearest(stacks: Iterable[Stack], last: Decimal) -> list[Stack]:
-    """By distance from the last price, of equals the newer first."""
-
-    def distance(stack: Stack) -> tuple[Decimal, int]:
-        return max(stack.low - last, last - stack.high, Decimal(0)), -stack.bar_ms
-
-    return sorted(stacks, key=distance)
-
-
-def _stack(question: Question, stack: Stack) -> tuple[object, ...]:
-    back = "" if stack.returned_ms is None else f" {iso_minutes(stack.returned_ms)}"
-    return (
-        iso_minutes(stack.bar_ms),
-        stack.side,
-        f"{stack.low:f}",
-        f"{stack.high:f}",
-        _lots(question, stack.volume),
-        f"{stack.returned}{back}",
-    )
-
-
-def _absorption(question: Question, marked: MarkedFootprint, shown: int) -> AbsorptionShape:
-    found = marked.absorptions
-    lines = [_absorbed(question, one) for one in found.absorbed[:shown]]
-    return AbsorptionShape(
-        min_volume=_lots(question, found.limit),
-        heavy=found.heavy,
-        absorbed=len(found.absorbed),
-        largest=csv_or_none("bar,side,low,high,volume,delta,next_close", lines),
-    )
-
-
-def _absorbed(question: Question, one: Absorption) -> tuple[object, ...]:
-    return (
-        iso_minutes(one.bar_ms),
-        one.side,
-        f"{one.low:f}",
-        f"{one.high:f}",
-        _lots(question, one.volume),
-        _lots(question, one.delta),
-        f"{one.close:f}",
-    )
-
-
-def _sizes(sizes: Iterable[SizeBucket]) -> str | None:
-    lines = [
-        (
-            f"{bucket.at_least:f}",
-            f"{bucket.below:f}",
-            bucket.buys,
-            bucket.sells,
-            f"{significant(float(bucket.buy_notional)):.0f}",
-            f"{significant(float(bucket.sell_notional)):.0f}",
-        )
-        for bucket in sizes
-    ]
-    return csv_or_none("quote_from,quote_below,buys,sells,buy_quote,sell_quote", lines)
 
 
 def _truncated(strokes: TapeStrokes, marked: MarkedFootprint, shown: int, *, full: bool) -> Truncated:
@@ -367,13 +222,13 @@ def _summary(question: Question, flow: OrderFlow, strokes: TapeStrokes, marked: 
     base, quote = question.instrument.base, question.instrument.quote
     start = opening(question.instrument, question.market, question.window, question.coverage)
     parts = [
-        f"{start}: takers bought {_lots(question, flow.buy)} and sold {_lots(question, flow.sell)} {base}, "
+        f"{start}: takers bought {lots(question, flow.buy)} and sold {lots(question, flow.sell)} {base}, "
         f"delta {flow.delta:+f} ({significant(flow.delta_pct, 3):+g} %), "
         f"{AGREEMENT_WORDS[flow.agreement]} price ({significant(flow.price_change_pct, 3):+g} %).",
         *(f"In the last quarter {DIVERGENCE_WORDS[kind]}." for kind in flow.divergences),
         f"{strokes.large.count} large prints from {significant(float(strokes.threshold), 3):g} {quote}, "
         f"{strokes.sweeps.count} sweeps, {len(marked.stacks)} stacked imbalances "
-        f"({_came_back(marked)} revisited).",
+        f"({came_back(marked)} revisited).",
         lacking(question.coverage),
     ]
     return " ".join(part for part in parts if part)

@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import Field
 
+from analytics.errors import NoTrades
 from analytics.levels import (
     Level,
     Place,
@@ -170,9 +171,10 @@ def _day_name(session: Session, now_ms: int) -> str:
 def _session(question: Question, session: Session) -> SessionLevels | None:
     """The levels of a session up to the window's end; None where nothing traded in it."""
     end_ms = min(session.end_ms, question.window.end_ms)
-    if question.view.coverage(session.start_ms, end_ms).trades == 0:
+    try:
+        profile = question.over_prices_of(session.start_ms, end_ms, _profile(question))
+    except NoTrades:
         return None
-    profile = question.over_prices_of(session.start_ms, end_ms, _profile(question))
     naked = None
     if session.end_ms <= question.window.end_ms:
         low, high = profile.poc.low, profile.poc.high
@@ -188,7 +190,7 @@ def _is_whole(question: Question, session: Session) -> bool:
     last_ms = question.coverage.last_ms
     assert last_ms is not None  # a question has at least one trade
     end_ms = min(session.end_ms, last_ms + 1)
-    return end_ms > session.start_ms and question.view.coverage(session.start_ms, end_ms).complete
+    return end_ms > session.start_ms and question.view.covers(session.start_ms, end_ms)
 
 
 def _opens(question: Question) -> dict[str, Decimal]:
@@ -203,7 +205,7 @@ def _first_price(question: Question, begin_ms: int) -> Decimal | None:
     """The first price from a time on; None where trades may be missing before it."""
     if begin_ms < question.window.start_ms:
         return None
-    if not question.view.coverage(begin_ms, begin_ms + 1).complete:
+    if not question.view.covers(begin_ms, begin_ms + 1):
         return None
     candles = question.view.candles(begin_ms, min(begin_ms + HOUR_MS, question.window.end_ms))
     return Decimal(int(candles.open[0])).scaleb(-candles.price_exp) if len(candles) else None
@@ -213,9 +215,10 @@ def _around(question: Question, analyse: Callable[[PriceHistogram], T]) -> T:
     """An analysis of the last 24 h, or of the window where that is shorter."""
     window = question.window
     start_ms = max(window.start_ms, window.end_ms - AROUND_HOURS * HOUR_MS)
-    if question.view.coverage(start_ms, window.end_ms).trades == 0:
-        start_ms = window.start_ms
-    return question.over_prices_of(start_ms, window.end_ms, analyse)
+    try:
+        return question.over_prices_of(start_ms, window.end_ms, analyse)
+    except NoTrades:
+        return question.over_prices(analyse)
 
 
 def _profile(question: Question) -> Callable[[PriceHistogram], VolumeProfile]:
