@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 USERS := .venv/.users
 DEVELOPERS := .venv/.developers
+CROSSCHECK := .venv-crosscheck/.installed
 
-.PHONY: help setup demo serve test test-long check format bench lock clean
+.PHONY: help setup demo serve test test-long check crosscheck format bench lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | bench | setup | format | lock | clean"
+	@echo "make demo | serve | test | test-long | check | crosscheck | bench | setup | format | lock | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -40,12 +41,22 @@ check: $(DEVELOPERS)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Other people's levels from the same trades; their libraries pin older numpy and pandas.
+$(CROSSCHECK): requirements/crosscheck.txt
+	$(PYTHON) -m venv .venv-crosscheck
+	.venv-crosscheck/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/crosscheck.txt
+	@touch $@
+
+crosscheck: $(CROSSCHECK)
+	.venv-crosscheck/bin/python -m pytest -q -p no:cacheprovider tests/crosscheck
+
 format: $(DEVELOPERS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
+	$(BIN)/python -m bench.analytics
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
 lock: | $(BIN)/python
@@ -55,6 +66,8 @@ lock: | $(BIN)/python
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url pyproject.toml --group build --group dev -c requirements/users.txt \
 		-o requirements/developers.txt
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url requirements/crosscheck.in -o requirements/crosscheck.txt
 
 clean:
-	rm -rf .venv dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-crosscheck dist .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

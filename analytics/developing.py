@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics.profile import STEP, ValueAreaMethod, check_value_area
 from analytics.rows import Rows
-from analytics.tape import row_of
+from analytics.tape import counting, row_of
 from storage.histograms import exact_bincount
 from storage.trades import BoolArray, IntArray, TradeColumns, rescale
 
@@ -82,8 +82,7 @@ def _by_minute(
     """Each minute that was traded in, ascending, and the volume that its trades added to each row."""
     held: dict[int, IntArray] = {}
     for chunk in trades:
-        chunk = chunk.within(start_ms, end_ms)
-        chunk = chunk if bool(chunk.valid.all()) else chunk.take(chunk.valid)
+        chunk = counting(chunk, start_ms, end_ms)
         if len(chunk) == 0:
             continue
         first = int(chunk.time_ms.min()) // MINUTE_MS

@@ -160,7 +160,11 @@ def row_index(price_int: IntArray, price_exp: int, rows: Rows) -> IntArray:
     """Index into `rows` of each price, (n,) int64. Raises ValueError where one lies outside them."""
     exponent = max(price_exp, decimals_of(rows.row_size))
     price = rescale(price_int, price_exp, exponent)
-    row = price // int(rows.row_size.scaleb(exponent)) - rows.first
+    return within_rows(price // int(rows.row_size.scaleb(exponent)) - rows.first, rows)
+
+
+def within_rows(row: IntArray, rows: Rows) -> IntArray:
+    """The same indices; ValueError where one is of no row."""
     if int(row.min()) < 0 or int(row.max()) >= len(rows):
         raise ValueError(f"trades lie outside rows {rows.low(0):f}-{rows.high(len(rows) - 1):f}")
     return row

@@ -1,16 +1,20 @@
-"""One pass over a window's trades: when rows were traded, the five-minute closes, the last price.
+"""One pass over a window's trades: volume by ten minutes and half row, visits, dates, five-minute closes.
 
-Invariant: each chunk is read once and not kept; what is kept grows with the rows and the window, never with
-the number of trades.
+Invariant: each chunk is read once and not kept; what is kept grows with the rows, the window and the number
+of crossings, never with the number of trades.
 """
 
-from decimal import Decimal
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, row_index
-from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of
+from analytics.rows import Rows, decimals_of, row_index, within_rows
+from analytics.stability import BLOCK_MS
+from analytics.thin import ThinZone
+from analytics.visits import VisitCounter, ZoneVisits
+from storage.histograms import exact_bincount
+from storage.trades import INT64_MAX, IntArray, TradeColumns, rescale
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -24,17 +28,24 @@ _NEVER = -1
 class TapePass:
     """What the trades of [start_ms, end_ms) say about `rows`, kept up while `read` takes them in id order.
 
-    Only rows in `watched`, (rows,) bool, are dated. `closes` are the last prices of the UTC five-minute bins
-    that end inside the window, (bins,) float64, NaN where nothing was traded. `last` is the price of the
-    last trade by id, None before the first.
+    `blocks` is the volume of each UTC-aligned ten minutes by row, (blocks, rows) int64, the first being block
+    number `first_block` since 1970; `halves` that of the lower floor(m/2) ticks of each row of m and of the
+    rest, (rows, 2) int64. `closes` are the last prices of the UTC five-minute bins that end inside the
+    window, (bins,) float64, NaN where nothing was traded. Only rows of `zones` are dated, and only visits to
+    these are counted.
     """
 
-    def __init__(self, rows: Rows, watched: BoolArray, *, start_ms: int, end_ms: int) -> None:
-        self.last: Decimal | None = None
+    def __init__(self, rows: Rows, zones: Sequence[ThinZone], *, start_ms: int, end_ms: int) -> None:
         self._rows = rows
-        self._watched = watched
         self._start_ms = start_ms
         self._end_ms = end_ms
+        self.first_block = start_ms // BLOCK_MS
+        self.blocks = np.zeros((max(-(-end_ms // BLOCK_MS) - self.first_block, 0), len(rows)), np.int64)
+        self.halves = np.zeros((len(rows), 2), np.int64)
+        self._visits = VisitCounter(zones, len(rows))
+        self._watched = np.zeros(len(rows), np.bool_)
+        for zone in zones:
+            self._watched[zone.rows] = True
         self._first_ms = np.full(len(rows), INT64_MAX)
         self._last_ms = np.full(len(rows), _NEVER)
         self._first_bin = start_ms // FIVE_MINUTES_MS
@@ -45,27 +56,41 @@ class TapePass:
 
         Raises ValueError where a trade lies outside the rows: then they are of other trades.
         """
-        chunk = chunk.within(self._start_ms, self._end_ms)
-        if not chunk.valid.all():
-            chunk = chunk.take(chunk.valid)
+        chunk = counting(chunk, self._start_ms, self._end_ms)
         if len(chunk) == 0:
             return
-        self._date_rows(chunk)
+        half = half_of(chunk, self._rows)
+        row = half >> 1
+        self._sum_blocks(chunk, half)
+        self._visits.read(row, chunk.time_ms)
+        self._date_rows(chunk, row)
         self._close_bins(chunk)
-        self.last = decimal_of(int(chunk.price_int[-1]), chunk.price_exp).quantize(self._rows.tick)
 
-    def last_traded_ms(self, rows: slice) -> int | None:
-        """Time of the last trade in watched rows; None where there was none."""
-        latest = int(self._last_ms[rows].max())
+    def visits(self) -> list[ZoneVisits]:
+        """Of each zone."""
+        return self._visits.results()
+
+    def last_traded_ms(self, zone: ThinZone) -> int | None:
+        """Time of the last trade in the zone; None where there was none."""
+        latest = int(self._last_ms[zone.rows].max())
         return None if latest == _NEVER else latest
 
-    def single_print(self, rows: slice) -> bool:
-        """Whether each of the watched rows was traded, and in one UTC half-hour only."""
-        first, last = self._first_ms[rows], self._last_ms[rows]
+    def single_print(self, zone: ThinZone) -> bool:
+        """Whether each of the zone's rows was traded, and in one UTC half-hour only."""
+        first, last = self._first_ms[zone.rows], self._last_ms[zone.rows]
         return bool(np.all((last != _NEVER) & (first // HALF_HOUR_MS == last // HALF_HOUR_MS)))
 
-    def _date_rows(self, chunk: TradeColumns) -> None:
-        row = row_of(chunk, self._rows)
+    def _sum_blocks(self, chunk: TradeColumns, half: IntArray) -> None:
+        block = chunk.time_ms // BLOCK_MS
+        first, last = int(block.min()), int(block.max())
+        shape = last - first + 1, len(self._rows), 2
+        cells = (block - first) * (2 * len(self._rows)) + half
+        sums = exact_bincount(cells, chunk.quantity_int, shape[0] * shape[1] * 2)
+        volume = rescale(sums, chunk.quantity_exp, self._rows.quantity_exp).reshape(shape)
+        self.halves += volume.sum(axis=0)
+        self.blocks[first - self.first_block : last + 1 - self.first_block] += volume.sum(axis=2)
+
+    def _date_rows(self, chunk: TradeColumns, row: IntArray) -> None:
         inside = np.flatnonzero(self._watched[row])
         np.minimum.at(self._first_ms, row[inside], chunk.time_ms[inside])
         np.maximum.at(self._last_ms, row[inside], chunk.time_ms[inside])
@@ -77,9 +102,37 @@ class TapePass:
         self.closes[bins[closing]] = chunk.price_int[closing] / 10**chunk.price_exp
 
 
+def counting(chunk: TradeColumns, start_ms: int, end_ms: int) -> TradeColumns:
+    """The rows that count for [start_ms, end_ms): those inside that are valid."""
+    chunk = chunk.within(start_ms, end_ms)
+    return chunk if bool(chunk.valid.all()) else chunk.take(chunk.valid)
+
+
 def row_of(trades: TradeColumns, rows: Rows) -> IntArray:
     """Index into `rows` of each trade's price, (n,) int64. Raises ValueError where one lies outside them."""
     return row_index(trades.price_int, trades.price_exp, rows)
+
+
+def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
+    """Twice the index into `rows` of each trade's price, plus 1 in the upper half of a row, (n,) int64.
+
+    Of a row of m ticks the lower half has floor(m/2). Raises ValueError where a price lies outside the rows.
+    """
+    price, tick = _in_common(trades, rows)
+    half, odd = divmod(rows.row_ticks, 2)
+    if not odd:
+        found: IntArray = price // (tick * half) - 2 * rows.first
+    else:
+        row = price // (tick * rows.row_ticks)
+        found = 2 * (row - rows.first) + (price - row * (tick * rows.row_ticks) >= tick * half)
+    within_rows(found >> 1, rows)
+    return found
+
+
+def _in_common(trades: TradeColumns, rows: Rows) -> tuple[IntArray, int]:
+    """The trades' prices, and the rows' tick, as integers of one exponent."""
+    exponent = max(trades.price_exp, decimals_of(rows.tick))
+    return rescale(trades.price_int, trades.price_exp, exponent), int(rows.tick.scaleb(exponent))
 
 
 def mean_squared_return(closes: FloatArray) -> float | None:

@@ -1,14 +1,10 @@
-"""What candles, order flow, footprints and key levels cost from the ledger to the answer.
+"""Candles, order flow, footprints and key levels: CPU time and memory from a ledger's week to the answer.
 
-A synthetic week of BTCUSDT at its real rate (10.9 M trades), sealed as a server does it. CPU time of all
-threads, medians of rounds after a first one; memory is what answering adds at most. Exit status 0 whether the
-goals are met or not.
+Invariant: a process of its own, so that memory is theirs; the first question of each kind warms up.
 """
 
 import argparse
 import json
-import statistics
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +18,11 @@ from analytics.rows import on_ticks, profile_row_ticks, rows_of
 from analytics.sweeps import tape_strokes
 from analytics.toxicity import vpin
 from analytics.volatility import realised_volatility
-from bench.filling import fill
-from bench.ledger import tell
-from bench.measure import Figures, Spent, peak_mb
-from bench.synthetic import week_of
+from bench.analytics_profile import cpu_ms
+from bench.goals import Goal
+from bench.measure import Figures, anonymous_mb, peak_mb
 from bench.windows import DAY_H, NOW_MS, SYMBOL, WEEK_H
+from server.runtime import tune
 from server.tools.arguments import iso
 from server.tools.candles import candles_answer
 from server.tools.flow import flow_answer
@@ -35,7 +31,6 @@ from server.tools.levels import levels_answer
 from server.tools.tape import Question, Tape, WarmupProgress
 from storage.ledger import TradeLedger
 
-ROUNDS = 7
 MOST_MB = 40.0
 
 Way = Callable[[Question], object]
@@ -60,6 +55,20 @@ class Case:
     name: str
     way: Way
     most_ms: tuple[float, float]
+
+    def figure(self, what: str) -> str:
+        return f"{self.name}_{what}"
+
+    @property
+    def goals(self) -> list[Goal]:
+        title = self.name.replace("_", " ")
+        return [
+            *(
+                Goal(f"{title}, {hours} h", self.figure(f"{hours}h_cpu_ms"), at_most=most, unit="ms of CPU")
+                for hours, most in zip((DAY_H, WEEK_H), self.most_ms, strict=True)
+            ),
+            Goal(f"{title}, 168 h, memory", self.figure("168h_peak_mb"), at_most=MOST_MB, unit="MB"),
+        ]
 
 
 # What candles and histograms suffice for, and what needs each trade.
@@ -106,58 +115,36 @@ def get_order_flow(question: Question, *, detail: str) -> object:
 
 
 CASES = (
-    Case("delta and CVD", flow_of_candles, LIGHT),
+    Case("delta", flow_of_candles, LIGHT),
     Case("volatility", volatility, LIGHT),
-    Case("get_candles", partial(candles_answer, interval=None, detail="summary"), LIGHT),
-    Case("get_candles, full", partial(candles_answer, interval=None, detail="full"), LIGHT),
-    Case("get_key_levels", partial(levels_answer, detail="summary"), LIGHT),
-    Case("get_key_levels, full", partial(levels_answer, detail="full"), LIGHT),
-    Case("large prints and sweeps", strokes, HEAVY),
-    Case("VPIN", buckets, HEAVY),
+    Case("candles", partial(candles_answer, interval=None, detail="summary"), LIGHT),
+    Case("candles_full", partial(candles_answer, interval=None, detail="full"), LIGHT),
+    Case("key_levels", partial(levels_answer, detail="summary"), LIGHT),
+    Case("key_levels_full", partial(levels_answer, detail="full"), LIGHT),
+    Case("strokes", strokes, HEAVY),
+    Case("vpin", buckets, HEAVY),
     Case("footprint", cells, HEAVY),
-    Case("get_footprint", get_footprint, HEAVY),
-    Case("get_order_flow", partial(get_order_flow, detail="summary"), HEAVY),
-    Case("get_order_flow, full", partial(get_order_flow, detail="full"), HEAVY),
+    Case("footprint_answer", get_footprint, HEAVY),
+    Case("order_flow", partial(get_order_flow, detail="summary"), HEAVY),
+    Case("order_flow_full", partial(get_order_flow, detail="full"), HEAVY),
 )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="CPU time of candles, order flow, footprints, key levels.")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to FILE as well")
-    parser.add_argument("--ledger", type=Path, help="a week that was filled before, instead of a new one")
-    given = parser.parse_args()
-    if given.ledger is not None:
-        figures = measured(given.ledger)
-    else:
-        with tempfile.TemporaryDirectory(prefix="tapedeck-bench-") as directory:
-            tell("filling a week")
-            fill(Path(directory) / "week", [week_of(SYMBOL)])
-            figures = measured(Path(directory) / "week")
-    if given.json is not None:
-        given.json.write_text(json.dumps(figures, indent=2) + "\n")
+GOALS = tuple(goal for case in CASES for goal in case.goals)
 
 
 def measured(path: Path) -> Figures:
     figures: Figures = {}
-    print(f"{'CPU ms, median':<28}{'24 h':>10}{'168 h':>10}{'limits':>16}{'MB at most':>14}")
     with TradeLedger.open(path, create=False) as ledger:
         tape = Tape(ledger, UpToDate(), lambda: NOW_MS)  # type: ignore[arg-type]
         for case in CASES:
-            taken = [cpu_ms(tape, case.way, hours) for hours in (DAY_H, WEEK_H)]
-            added_mb = memory_mb(tape, case.way)
-            figures |= {f"{case.name} {DAY_H}h": taken[0], f"{case.name} {WEEK_H}h": taken[1]}
-            figures[f"{case.name} mb"] = added_mb
-            _print(case, taken, added_mb)
+            before = anonymous_mb()
+            with peak_mb() as peak:
+                asked(tape, case.way, WEEK_H)
+            figures[case.figure("168h_peak_mb")] = peak[0] - before
+            for hours in (DAY_H, WEEK_H):
+                figures[case.figure(f"{hours}h_cpu_ms")] = cpu_ms(partial(asked, tape, case.way, hours))
     return figures
-
-
-def _print(case: Case, taken: list[float], added_mb: float) -> None:
-    met = all(ms <= most for ms, most in zip(taken, case.most_ms, strict=True)) and added_mb <= MOST_MB
-    limits = "/".join(f"{most:g}" for most in case.most_ms)
-    print(
-        f"{case.name:<28}{taken[0]:>10.1f}{taken[1]:>10.1f}{limits:>16}{added_mb:>14.1f}"
-        f"  {'met' if met else 'NOT MET'}"
-    )
 
 
 def asked(tape: Tape, way: Way, hours: int) -> object:
@@ -167,23 +154,12 @@ def asked(tape: Tape, way: Way, hours: int) -> object:
         return way(question)
 
 
-def cpu_ms(tape: Tape, way: Way, hours: int) -> float:
-    asked(tape, way, hours)
-    taken = []
-    for _ in range(ROUNDS if hours == DAY_H else 3):
-        spent = Spent()
-        with spent.counting():
-            asked(tape, way, hours)
-        taken.append(spent.cpu_s * 1000)
-    return statistics.median(taken)
-
-
-def memory_mb(tape: Tape, way: Way) -> float:
-    """What answering over the week adds at most to the process, after it has answered before."""
-    with peak_mb() as seen:
-        before = seen[0]
-        asked(tape, way, WEEK_H)
-    return seen[0] - before
+def main() -> None:
+    parser = argparse.ArgumentParser(description="CPU and memory of flow, footprints and levels, as JSON.")
+    parser.add_argument("ledger", type=Path)
+    given = parser.parse_args()
+    tune()
+    print(json.dumps(measured(given.ledger)))
 
 
 if __name__ == "__main__":

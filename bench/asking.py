@@ -14,8 +14,10 @@ from analytics.profile import VolumeProfile, volume_profile
 from analytics.rows import MAX_ROWS, Rows, on_ticks, rows_of
 from analytics.vacuums import LiquidityVacuums, liquidity_vacuums
 from bench.levels import Answer, Levels, Question, RowSums
+from storage.export import in_id_order
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
+from storage.trades import decimal_of
 from storage.view import LedgerView
 
 T = TypeVar("T")
@@ -40,14 +42,18 @@ def tick_rows(ledger: TradeLedger, symbol: str, start_ms: int, end_ms: int) -> R
 
 def vacuums_of(ledger: TradeLedger, symbol: str, start_ms: int, end_ms: int) -> LiquidityVacuums:
     instrument = ledger.instruments[symbol]
-    analyse = partial(
-        liquidity_vacuums,
-        symbol=symbol, tick=instrument.tick, lot=instrument.lot, start_ms=start_ms, end_ms=end_ms,
-    )  # fmt: skip
     with ledger.view(symbol) as view:
-        return over_prices(
-            view, start_ms, end_ms, lambda histogram: analyse(histogram, view.chunks(start_ms, end_ms))
-        )
+        last = view.last_trade(start_ms, end_ms)
+        analyse = partial(
+            liquidity_vacuums,
+            symbol=symbol, tick=instrument.tick, lot=instrument.lot, start_ms=start_ms, end_ms=end_ms,
+            last=decimal_of(int(last.price_int[0]), last.price_exp),
+        )  # fmt: skip
+
+        def with_trades(histogram: PriceHistogram) -> LiquidityVacuums:
+            return analyse(histogram, in_id_order(view.chunks(start_ms, end_ms), view.id_spans()))
+
+        return over_prices(view, start_ms, end_ms, with_trades)
 
 
 def over_prices(view: LedgerView, start_ms: int, end_ms: int, analyse: Callable[[PriceHistogram], T]) -> T:

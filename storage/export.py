@@ -134,31 +134,6 @@ def arrow_schema() -> Any:
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in types.items()])
 
 
-def trades_of(table: Any) -> TradeColumns:
-    """The rows of a table of `arrow_schema`, such as an exported Parquet file read with pyarrow."""
-    return TradeColumns(
-        id=table["id"].to_numpy(),
-        time_ms=table["time"].to_numpy().astype(np.int64),
-        price_int=_integers(table["price"]),
-        quantity_int=_integers(table["quantity"]),
-        first_id=table["first_id"].to_numpy(),
-        last_id=table["last_id"].to_numpy(),
-        buyer_is_maker=table["buyer_is_maker"].to_numpy(),
-        price_exp=CANONICAL_EXP,
-        quantity_exp=CANONICAL_EXP,
-    ).reduced()
-
-
-def _integers(column: Any) -> IntArray:
-    """Arrow's decimals as integers in units of 1e-8: their low halves, since the high ones are the sign."""
-    parts = [
-        np.frombuffer(chunk.buffers()[1], "<i8")[::2][chunk.offset : chunk.offset + len(chunk)]
-        for chunk in column.chunks
-        if len(chunk)
-    ]
-    return np.concatenate([np.empty(0, np.int64), *parts])
-
-
 def _decimals(values: IntArray, digits: int) -> Any:
     """Integers in units of 1e-8 as Arrow's decimals: 128 bits each, little-endian two's complement."""
     import pyarrow as pa

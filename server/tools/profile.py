@@ -6,10 +6,8 @@ from typing import Any
 
 from pydantic import Field
 
-from analytics.developing import DevelopingLevels, developing_levels
 from analytics.nodes import Node
 from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
-from analytics.rows import Rows, on_ticks, row_ladder, rows_of
 from server.tools.answers import (
     MOST_GAPS,
     Answer,
@@ -19,25 +17,18 @@ from server.tools.answers import (
     Truncated,
     at_step,
     first_caveats,
-    iso_seconds,
     lacking,
     meta_of,
     opening,
     plain,
     significant,
-    tokens_of,
 )
 from server.tools.arguments import choice_of, iso, number_of
+from server.tools.profile_tables import DevelopingShape, developing_shape, row_table
 from server.tools.tape import Question
-from storage.histograms import PriceHistogram
-from storage.trades import Instrument
 
 VERSION = "v1"
-MOST_TABLE_ROWS = 120
-# Tokens of the row table: what the levels, nodes and changes leave of an answer's 4,000.
-MOST_TABLE_TOKENS = 2_300
 MOST_NODES = {"summary": 2, "full": 5}
-MOST_CHANGES = 12
 NOT_ORDERS = "Traded volume, not resting orders; descriptive, not a forecast."
 NO_CHART = "No chart: this version draws none."
 
@@ -77,14 +68,6 @@ class NodesShape(Shape):
     high_volume: list[NodeShape]
     low_volume: list[NodeShape]
     truncated: Truncated | None
-
-
-class DevelopingShape(Shape):
-    """How POC and value area came about, from the window's start; each line holds until the next."""
-
-    changes: str = Field(description="CSV time,poc_low,val,vah; newest first; moves of the POC come first")
-    poc_moves: int
-    truncated: Truncated
 
 
 class Sample(Shape):
@@ -140,7 +123,7 @@ def profile_answer(
     )
     profile = question.over_prices(analyse, exact=full)
     sample = _sample(question, int(number_of(min_trades, "min_trades")))
-    rows, table = _table(question, profile) if full else (None, None)
+    rows, table = row_table(question, profile) if full else (None, None)
     return ProfileAnswer(
         summary=_summary(question, profile, sample),
         meta=meta_of(
@@ -159,7 +142,7 @@ def profile_answer(
         delta=f"{profile.delta:f}",
         levels=_levels(profile, question.last, full=full),
         nodes=_nodes(profile, MOST_NODES[level], full=full),
-        developing=_developing(question, profile) if full else None,
+        developing=developing_shape(question, profile) if full else None,
         rows=table,
         rows_row_size=None if rows is None else at_step(rows.row_size, rows.tick),
         low_sample=profile.low_sample,
@@ -217,39 +200,6 @@ def _node(node: Node) -> NodeShape:
     )
 
 
-def _developing(question: Question, profile: VolumeProfile) -> DevelopingShape:
-    levels = developing_levels(
-        question.trades(),
-        profile.rows,
-        start_ms=question.window.start_ms,
-        end_ms=question.window.end_ms,
-        value_area_pct=profile.value_area_pct,
-        method=profile.method,
-    )
-    shown = telling_changes(levels)
-    rows = profile.rows
-    lines = [
-        f"{iso_seconds(int(levels.time_ms[i]))},{rows.low(int(levels.poc[i])):f},"
-        f"{rows.low(int(levels.val[i])):f},{rows.high(int(levels.vah[i])):f}"
-        for i in reversed(shown)
-    ]
-    more = "the POC's newest moves come first; a window that ends earlier shows those before"
-    return DevelopingShape(
-        changes="\n".join(["time,poc_low,val,vah", *lines]),
-        poc_moves=int(levels.poc_moved.sum()),
-        truncated=Truncated(
-            shown=len(shown), total=len(levels), more=more if len(shown) < len(levels) else None
-        ),
-    )
-
-
-def telling_changes(levels: DevelopingLevels) -> list[int]:
-    """Which changes to list, in order: the newest moves of the POC, then the newest of the others."""
-    moved = levels.poc_moved
-    newest_last = sorted(range(len(levels)), key=lambda i: (moved[i], i))
-    return sorted(newest_last[-MOST_CHANGES:])
-
-
 def _sample(question: Question, min_trades: int) -> Sample:
     """How far the sample carries: the rate is over the covered part of the window."""
     trades = question.coverage.trades
@@ -294,31 +244,3 @@ def _place(last: Decimal, profile: VolumeProfile) -> str:
     if last > profile.vah:
         return "above value"
     return "below value" if last < profile.val else "inside value"
-
-
-def _table(question: Question, profile: VolumeProfile) -> tuple[Rows, str]:
-    """The profile's rows as CSV, or larger ones where it has more than an answer can hold."""
-    if len(profile.rows) <= MOST_TABLE_ROWS and _is_short(table := _csv(profile.rows)):
-        return profile.rows, table
-    return question.over_prices(partial(_merged_table, question.instrument, profile.rows.row_ticks))
-
-
-def _merged_table(instrument: Instrument, row_ticks: int, histogram: PriceHistogram) -> tuple[Rows, str]:
-    ticks = on_ticks(histogram, instrument.tick, instrument.lot)
-    merged = (rows_of(ticks, row_ticks * factor) for factor in row_ladder())
-    tables = ((rows, _csv(rows)) for rows in merged if len(rows) <= MOST_TABLE_ROWS)
-    return next((rows, table) for rows, table in tables if _is_short(table))
-
-
-def _is_short(table: str) -> bool:
-    return tokens_of(table) <= MOST_TABLE_TOKENS
-
-
-def _csv(rows: Rows) -> str:
-    """`price_low,volume,buy,sell,trades`, highest price first."""
-    lines = [
-        f"{rows.low(i):f},{rows.quantity(int(rows.volume[i])):f},{rows.quantity(int(rows.buy[i])):f},"
-        f"{rows.quantity(int(rows.sell[i])):f},{rows.trades[i]}"
-        for i in reversed(range(len(rows)))
-    ]
-    return "\n".join(["price_low,volume,buy,sell,trades", *lines])

@@ -14,6 +14,7 @@ from analytics.rows import decimals_of
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
 from storage.candles import MinuteCandles
+from storage.export import in_id_order
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import Coverage, Instrument, TradeColumns, decimal_of
@@ -64,8 +65,9 @@ class Question:
     view: LedgerView
 
     def trades(self) -> Iterator[TradeColumns]:
-        """The window's rows, an hour a chunk; decoded as they are taken."""
-        return self.view.chunks(self.window.start_ms, self.window.end_ms)
+        """The window's rows in id order, about an hour a chunk; decoded as they are taken."""
+        chunks = self.view.chunks(self.window.start_ms, self.window.end_ms)
+        return in_id_order(chunks, self.view.id_spans())
 
     def candles(self) -> MinuteCandles:
         """The window's minute candles."""

@@ -1,12 +1,15 @@
 """get_liquidity_vacuums: where little was traded, and how sure that is."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Literal
 
 from pydantic import Field
 
+from analytics.impact import STABLE
+from analytics.placed import StopHint
 from analytics.thin import Rule
-from analytics.vacuums import LiquidityVacuums, StopHint, Vacuum, liquidity_vacuums
+from analytics.vacuums import EdgeTail, LiquidityVacuums, Vacuum, liquidity_vacuums
 from server.tools.answers import (
     MOST_GAPS,
     Answer,
@@ -16,6 +19,7 @@ from server.tools.answers import (
     Truncated,
     at_step,
     first_caveats,
+    fits,
     lacking,
     meta_of,
     opening,
@@ -29,6 +33,7 @@ from server.tools.tape import Question
 
 VERSION = "v1"
 SHOWN = {"summary": 3, "full": 10}
+MOST_TAILS = 4
 THIN_NOT_FAST = "Thin, with no proven effect: little was traded there; not the order book, not a forecast."
 
 StopSide = Literal["none", "long", "short", "both"]
@@ -49,16 +54,20 @@ class VacuumShape(Shape):
     volume: str
     delta: str
     impact: Literal["Low", "Medium", "High", "Critical"]
-    visits: int | None
-    through: int | None
-    rejected: int | None
+    visits: int = Field(description="of which through and rejected; those that the window cuts are neither")
+    through: int
+    rejected: int
     median_cross_s: float | None
-    speed_ratio: float | None
-    jumps: int | None
+    speed_ratio: float | None = Field(
+        description="median crossing time over a random walk's; 1 is a walk, small is fast"
+    )
+    jumps: int
     last_traded: str | None
     age_h: float | None
-    stability: float | None
-    grid_check: str | None
+    stability: float | None = Field(
+        description="share of 200 resamples of the window in which it stays thin; under 0.9 may be chance"
+    )
+    grid_check: str = Field(description="k/n: found on k of n other row grids")
 
 
 class EdgeTailShape(Shape):
@@ -88,7 +97,10 @@ class VacuumsAnswer(Answer):
     threshold_pct: float
     last: str
     vacuums: list[VacuumShape]
-    edge_tails: list[EdgeTailShape] = Field(description="thin ends of the range: bounds only, never ranked")
+    edge_tails: list[EdgeTailShape] = Field(
+        description="thin ends of the range, the outermost: bounds only, never ranked"
+    )
+    edge_tails_total: int
     stop_hint: StopHints | None
     truncated: Truncated
     low_sample: bool
@@ -108,13 +120,13 @@ def vacuums_answer(
 ) -> VacuumsAnswer:
     """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
     level = choice_of(detail, "detail", Detail)
-    shown = SHOWN[level]
     sides = choice_of(stop_hint, "stop_hint", StopSide)
     analyse = partial(
         liquidity_vacuums,
         symbol=question.instrument.symbol,
         tick=question.instrument.tick,
         lot=question.instrument.lot,
+        last=question.last,
         start_ms=question.window.start_ms,
         end_ms=question.window.end_ms,
         rule=choice_of(rule, "rule", Rule),
@@ -122,6 +134,20 @@ def vacuums_answer(
         row_size=None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
     )
     found = question.over_prices(lambda histogram: analyse(histogram, question.trades()))
+    answer = partial(_presented, question, found, level, sides, include_chart=bool(include_chart))
+    answers = (answer(shown) for shown in range(SHOWN[level], 0, -1))
+    return next((made for made in answers if fits(made, level)), answer(0))
+
+
+def _presented(
+    question: Question,
+    found: LiquidityVacuums,
+    level: Detail,
+    sides: StopSide,
+    shown: int,
+    *,
+    include_chart: bool,
+) -> VacuumsAnswer:
     tick = found.rows.tick
     return VacuumsAnswer(
         summary=_summary(question, found),
@@ -140,7 +166,10 @@ def vacuums_answer(
         threshold_pct=float(found.threshold_pct),
         last=at_step(found.last, tick),
         vacuums=[_shape(vacuum) for vacuum in found.vacuums[:shown]],
-        edge_tails=[EdgeTailShape(low=f"{tail.low:f}", high=f"{tail.high:f}") for tail in found.edge_tails],
+        edge_tails=[
+            EdgeTailShape(low=f"{tail.low:f}", high=f"{tail.high:f}") for tail in _outermost(found.edge_tails)
+        ],
+        edge_tails_total=len(found.edge_tails),
         stop_hint=_stop_hints(found, sides),
         truncated=_truncated(found, shown),
         low_sample=found.low_sample,
@@ -182,15 +211,20 @@ def _shape(vacuum: Vacuum) -> VacuumShape:
         last_traded=None if vacuum.last_traded_ms is None else iso(vacuum.last_traded_ms),
         age_h=significant_or_none(vacuum.age_h),
         stability=significant_or_none(vacuum.stability),
-        grid_check=vacuum.grid_check,
+        grid_check=str(vacuum.grid_check),
     )
+
+
+def _outermost(tails: Sequence[EdgeTail]) -> Sequence[EdgeTail]:
+    """The tails at the two ends, where there are more than an answer needs."""
+    return tails if len(tails) <= MOST_TAILS else [*tails[: MOST_TAILS // 2], *tails[-(MOST_TAILS // 2) :]]
 
 
 def _truncated(found: LiquidityVacuums, shown: int) -> Truncated:
     count = min(shown, len(found.vacuums))
     more = None
     if found.total > count:
-        more = "detail=full lists up to 10" if shown < SHOWN["full"] else "ask for a shorter window"
+        more = "detail=full lists up to 10" if shown <= SHOWN["summary"] else "ask for a shorter window"
     return Truncated(shown=count, total=found.total, more=more)
 
 
@@ -223,8 +257,17 @@ def _summary(question: Question, found: LiquidityVacuums) -> str:
         )
         parts.append(
             f"Nearest {nearest.low:f}-{nearest.high:f}, {where}, "
-            f"{nearest.volume_deficit_pct:.1f} % below the usual volume of a row, impact {nearest.impact}."
+            f"{nearest.volume_deficit_pct:.1f} % below the usual volume of a row, impact {nearest.impact}"
+            f"{_how_sure(nearest)}."
         )
     if missing := lacking(question.coverage):
         parts.append(missing)
     return " ".join(parts)
+
+
+def _how_sure(vacuum: Vacuum) -> str:
+    """What the summary says of a zone's stability."""
+    if vacuum.stability is None:
+        return ", stability unknown"
+    stable = vacuum.stability >= STABLE
+    return f", stability {vacuum.stability:.2f}" + ("" if stable else ": may be chance")

@@ -4,10 +4,12 @@ Written from the definitions alone; shares no code with what it judges.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal, localcontext
 from fractions import Fraction
+from functools import lru_cache
+from hashlib import blake2b
 from itertools import pairwise
 from math import floor, gcd, log, sqrt
 
@@ -31,6 +33,7 @@ def answer_tick(prints: Sequence[Print], tick: Decimal) -> Fraction:
     return Fraction(gcd(int(tick * SCALE), *(int(p.price * SCALE) for p in prints)), SCALE)
 
 
+@lru_cache(200_000)
 def row(price: Decimal, size: Fraction) -> int:
     return floor(Fraction(price) / size)
 
@@ -100,12 +103,14 @@ def exact_sum(values: Iterable[Fraction]) -> Fraction:
     return sum(values, Fraction(0))
 
 
-def core(volume: Volumes) -> list[int]:
-    total, cumulative, rows = sum(map(Fraction, volume.values())), Fraction(0), []
-    for r in sorted(volume):
-        cumulative += Fraction(volume[r])
-        if 100 * cumulative > total and 100 * (cumulative - Fraction(volume[r])) < 99 * total:
+def core(volume: Mapping[int, Decimal | int]) -> list[int]:
+    held = {r: v if isinstance(v, int) else Fraction(v) for r, v in sorted(volume.items())}
+    total, rows = sum(held.values()), []
+    cumulative: int | Fraction = 0
+    for r, quantity in held.items():
+        if 100 * (cumulative + quantity) > total and 100 * cumulative < 99 * total:
             rows.append(r)
+        cumulative += quantity
     return rows
 
 
@@ -201,8 +206,11 @@ def zones(volume: Volumes, rule: str, threshold: Decimal, row_ticks: int) -> lis
     if rule == "thin":
         smooth = gaussian_filter1d(np.array([float(v) for v in raw]), 1.0, mode="nearest")
         runs = [extended(i, raw, limit) for i in range(len(raw)) if smooth[i] < float(limit)]
+    inner = set(core(volume)) - {min(volume), max(volume)}
     return [
-        described(run, volume, baseline) for run in joined(runs) if (run[-1] - run[0] + 1) * row_ticks >= 2
+        described(run, volume, baseline, inner)
+        for run in joined(runs)
+        if (run[-1] - run[0] + 1) * row_ticks >= 2
     ]
 
 
@@ -227,10 +235,9 @@ def joined(runs: list[list[int]]) -> list[list[int]]:
     return joint
 
 
-def described(run: list[int], volume: Volumes, baseline: Fraction) -> Zone:
+def described(run: list[int], volume: Volumes, baseline: Fraction, inner: set[int]) -> Zone:
     numbers = sorted(volume)
     rows = [numbers[i] for i in run]
-    inner = set(core(volume)) - {numbers[0], numbers[-1]}
     held = [Fraction(volume[r]) for r in rows]
     return Zone(
         rows[0],
@@ -260,3 +267,111 @@ def sigma15m(prints: Sequence[Print], start_ms: int, end_ms: int) -> float | Non
     if len(returns) < 12:
         return None
     return float(prints[-1].price) * sqrt(3 * sum(r * r for r in returns) / len(returns))
+
+
+@dataclass
+class Visited:
+    visits: int = 0
+    through: int = 0
+    rejected: int = 0
+    jumps: int = 0
+    crossings_ms: list[int] = field(default_factory=list)
+
+
+def visited(prints: Sequence[Print], size: Fraction, zone: Zone) -> Visited:
+    """One print after the other: a visit ends at least one row away from the zone."""
+    seen, side, visit = Visited(), 0, None
+    for p in prints:
+        r = row(p.price, size)
+        now = (r > zone.last) - (r < zone.first)
+        seen.jumps += side * now == -1
+        if visit is None and now == 0:
+            visit = (side, p.time_ms)
+            seen.visits += 1
+        elif visit is not None and (r >= zone.last + 2 or r <= zone.first - 2):
+            came_from, began_ms = visit
+            seen.through += came_from == -now
+            seen.rejected += came_from == now
+            if came_from == -now:
+                seen.crossings_ms.append(p.time_ms - began_ms)
+            visit = None
+        side = now
+    return seen
+
+
+def median_cross_s(seen: Visited) -> float | None:
+    times = [Fraction(ms, 1000) for ms in seen.crossings_ms]
+    return float(median(times)) if times else None
+
+
+@lru_cache(200_000)
+def poisson_draw(symbol: str, block: int, resample: int) -> int:
+    """Poisson(1) by inversion of a 64-bit hash; splitmix64 of symbol and block, then of the resample."""
+    seed = int.from_bytes(blake2b(symbol.encode(), digest_size=8).digest(), "little")
+    u = Fraction(splitmix(splitmix(block ^ seed) ^ splitmix(resample)), 2**64)
+    with localcontext(prec=40):
+        share = cumulative = Decimal(-1).exp()
+        n = 0
+        while u >= Fraction(int(cumulative * 2**64), 2**64):
+            n += 1
+            share /= n
+            cumulative += share
+    return n
+
+
+def splitmix(x: int) -> int:
+    whole = 2**64 - 1
+    x = (x + 0x9E3779B97F4A7C15) & whole
+    x = ((x ^ x >> 30) * 0xBF58476D1CE4E5B9) & whole
+    x = ((x ^ x >> 27) * 0x94D049BB133111EB) & whole
+    return x ^ x >> 31
+
+
+def stabilities(
+    prints: Sequence[Print], size: Fraction, found: Sequence[Zone], symbol: str, rule: str, threshold: Decimal
+) -> list[float | None]:
+    parts: dict[int, Counter[int]] = {}
+    for p in prints:
+        parts.setdefault(p.time_ms // 600_000, Counter())[row(p.price, size)] += int(p.quantity * SCALE)
+    if len(parts) < 6:
+        return [None] * len(found)
+    rows = range(min(map(min, parts.values())), max(map(max, parts.values())) + 1)
+    kept = [0] * len(found)
+    for i in range(200):
+        volume = dict.fromkeys(rows, 0)
+        for block, traded in parts.items():
+            weight = poisson_draw(symbol, block, i)
+            for r, quantity in traded.items():
+                volume[r] += weight * quantity
+        if any(volume.values()):
+            inside = [Fraction(volume[r]) for r in core(volume)]
+            baseline = median(inside) if rule == "origin" else exact_sum(inside) / len(inside)
+            for at, zone in enumerate(found):
+                held = [volume[r] for r in range(zone.first, zone.last + 1)]
+                kept[at] += Fraction(sum(held), len(held)) < baseline * Fraction(threshold) / 100
+    return [count / 200 for count in kept]
+
+
+def grid_check(
+    prints: Sequence[Print], tick: Fraction, m: int, zone: Zone, rule: str, threshold: Decimal
+) -> str:
+    """Of the grids x1/2, x2, shifted by floor(m/2) ticks, doubled and shifted by a row: how many find it."""
+    grids = [(2 * m, 0), (2 * m, m)]
+    if m % 2 == 0:
+        grids.append((m // 2, 0))
+    if m // 2:
+        grids.append((m, m // 2))
+    low, high = zone.first * m, (zone.last + 1) * m
+    found = 0
+    for size, shift in grids:
+        moved = [replace(p, price=p.price - Decimal(shift) * as_decimal(tick)) for p in prints]
+        spans = [
+            (z.first * size + shift, (z.last + 1) * size + shift)
+            for z in zones(row_volumes(moved, size * tick), rule, threshold, size) or []
+        ]
+        found += any(2 * (min(b, high) - max(a, low)) >= high - low for a, b in spans)
+    return f"{found}/{len(grids)}"
+
+
+def as_decimal(value: Fraction) -> Decimal:
+    return Decimal(value.numerator) / Decimal(value.denominator)

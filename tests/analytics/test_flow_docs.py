@@ -17,7 +17,7 @@ from collectors.exchange import GeneratedMarket
 from storage.export import arrow_table
 
 PAGE = (Path(__file__).parents[2] / "docs" / "analytics.md").read_text()
-EXAMPLE = PAGE.partition("### On an exported file")[2]
+EXAMPLE = PAGE.partition("### Flow in a notebook")[2]
 START_MS, END_MS = 1_731_225_600_000, 1_731_232_800_000
 
 

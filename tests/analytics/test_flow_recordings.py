@@ -1,7 +1,5 @@
 """Real trades: bars, flow, strokes and footprints of recordings equal a slow count over the same rows."""
 
-import csv
-import gzip
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
@@ -17,21 +15,18 @@ from analytics.toxicity import vpin
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import MINUTE_MS, Row
 from tests.analytics.flow_tapes import FlowTape
-from tests.analytics.test_recordings import RECORDINGS, SYMBOLS
+from tests.analytics.test_recordings import SYMBOLS
+from tests.recordings import recorded_prints
 
 pytestmark = pytest.mark.parametrize("symbol", SYMBOLS)
 
 
 @cache
 def recorded(symbol: str) -> FlowTape:
-    path = RECORDINGS / f"derived-{symbol}-aggTrades.csv.gz"
-    if not path.exists():
-        pytest.skip("the recordings are not part of the project: their licence is not settled")
-    with gzip.open(path, "rt", newline="") as file:
-        rows = [
-            Row(int(identity), int(time), Decimal(price), Decimal(quantity), maker == "True")
-            for identity, price, quantity, _, _, time, maker, _ in csv.reader(file)
-        ]
+    rows = [
+        Row(at, print_.time_ms, print_.price, print_.quantity, print_.buyer_is_maker)
+        for at, print_ in enumerate(recorded_prints(symbol))
+    ]
     return FlowTape(rows, rows[0].time_ms, rows[-1].time_ms + 1, Decimal("0.01"), Decimal("0.00001"))
 
 

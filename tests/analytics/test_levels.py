@@ -146,6 +146,7 @@ def test_the_vacuums_around_a_price_are_the_nearest_on_either_side() -> None:
         [tape.trades],
         symbol="X",
         tick=tape.tick,
+        last=tape.prints[-1].price,
         start_ms=START_MS,
         end_ms=START_MS + 3 * HOUR_MS,
     ).vacuums

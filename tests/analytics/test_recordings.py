@@ -1,34 +1,23 @@
 """Real trades: the fast answers on recordings of an exchange equal a slow count over the same rows."""
 
-import csv
-import gzip
 from decimal import Decimal
 from fractions import Fraction
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from analytics.profile import volume_profile
 from analytics.vacuums import liquidity_vacuums
 from tests.analytics import oracle
-from tests.analytics.oracle import Print
 from tests.analytics.tapes import Tape, columns
+from tests.recordings import recorded_prints
 
-RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "binance-spot-2024-08-08"
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
 
 
 @cache
 def recorded(symbol: str) -> Tape:
-    path = RECORDINGS / f"derived-{symbol}-aggTrades.csv.gz"
-    if not path.exists():
-        pytest.skip("the recordings are not part of the project: their licence is not settled")
-    with gzip.open(path, "rt", newline="") as file:
-        prints = [
-            Print(Decimal(price), Decimal(quantity), int(time), maker == "True")
-            for _, price, quantity, _, _, time, maker, _ in csv.reader(file)
-        ]
+    prints = recorded_prints(symbol)
     return Tape(columns(prints), prints, Decimal("0.01000000"))
 
 
@@ -74,7 +63,13 @@ def test_recorded_vacuums_equal_a_slow_reading(symbol: str) -> None:
     start_ms, end_ms = tape.prints[0].time_ms, tape.prints[-1].time_ms + 1
     chunks = (tape.trades.take(slice(i, i + 1000)) for i in range(0, len(tape.trades), 1000))
     answer = liquidity_vacuums(
-        tape.histogram, chunks, symbol=symbol, tick=tape.tick, start_ms=start_ms, end_ms=end_ms
+        tape.histogram,
+        chunks,
+        symbol=symbol,
+        tick=tape.tick,
+        last=tape.prints[-1].price,
+        start_ms=start_ms,
+        end_ms=end_ms,
     )
 
     size = Fraction(answer.rows.row_size)

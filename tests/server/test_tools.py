@@ -13,7 +13,8 @@ import pytest
 from analytics.developing import DevelopingLevels
 from analytics.rows import Rows
 from server.tools.answers import tokens_of
-from server.tools.profile import telling_changes
+from server.tools.profile_tables import telling_changes
+from server.tools.tape import Tape
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
@@ -172,6 +173,19 @@ def test_the_same_question_gets_the_same_bytes(desk: Desk) -> None:
         assert len(texts) == 1
 
 
+def test_a_questions_trades_are_in_id_order_where_their_times_are_not(tmp_path: Path) -> None:
+    edge_ms = END_MS - HOUR_MS
+    times = [-3, -2, 1, -1, 2, 3]
+    rows = [(i, edge_ms + time, 62_000 * 10**8, 10**8, i, i, False) for i, time in enumerate(times, 1)]
+    with TradeLedger.open(tmp_path / "edge") as ledger:
+        ledger.keep_instrument(BTCUSDT, since_ms=0)
+        ledger.append("BTCUSDT", columns(rows))
+        tape = Tape(ledger, FakeRecording(), lambda: END_MS)  # type: ignore[arg-type]
+        window: dict[str, Any] = dict.fromkeys(("start_time", "end_time", "session"))
+        with tape.question(symbol="BTCUSDT", duration_hours=2, **window) as question:
+            assert [i for chunk in question.trades() for i in chunk.id.tolist()] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_thin_profile_is_answered_with_its_count_and_rate(desk: Desk) -> None:
     answer = desk.answer("get_volume_profile", symbol="BTCUSDT", duration_hours=1)
     sample = answer["sample"]
@@ -194,7 +208,7 @@ def test_a_recording_that_has_just_begun_says_when_its_profile_will_be_reliable(
     assert ready_ms == END_MS + 50_000
 
 
-def test_vacuums_are_ranked_by_distance_and_say_what_is_unknown(desk: Desk) -> None:
+def test_vacuums_are_ranked_by_distance_with_their_evidence(desk: Desk) -> None:
     answer = desk.answer("get_liquidity_vacuums", symbol="BTCUSDT", detail="full", stop_hint="both")
     assert answer["rule"] == "thin"
     assert answer["vacuums"]
@@ -202,21 +216,40 @@ def test_vacuums_are_ranked_by_distance_and_say_what_is_unknown(desk: Desk) -> N
     assert distances == sorted(distances)
     vacuum = answer["vacuums"][0]
     assert vacuum["id"] == f"v-BTCUSDT-{vacuum['low']}-{vacuum['high']}"
-    for unknown in (
-        "visits",
-        "through",
-        "rejected",
-        "median_cross_s",
-        "speed_ratio",
-        "stability",
-        "grid_check",
-    ):
-        assert vacuum[unknown] is None
-    assert answer["stop_hint"] is not None
+    assert vacuum["visits"] >= vacuum["through"] + vacuum["rejected"] > 0
+    assert 0 <= vacuum["stability"] <= 1
+    assert re.fullmatch(r"[0-4]/[2-4]", vacuum["grid_check"])
+    assert f"stability {vacuum['stability']:.2f}" in answer["summary"]
+    assert set(answer["stop_hint"]) == {"long", "short"}
     brief = desk.answer("get_liquidity_vacuums", symbol="BTCUSDT")
-    assert len(brief["vacuums"]) <= 3
+    assert 1 <= len(brief["vacuums"]) <= 3
+    assert brief["vacuums"] == answer["vacuums"][: len(brief["vacuums"])]
     assert brief["truncated"]["total"] == answer["truncated"]["total"]
     assert brief["stop_hint"] is None
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("detail", ["summary", "full"])
+def test_the_same_trades_give_the_same_bytes_however_they_came(
+    tmp_path: Path, desk: Desk, tool: str, detail: str
+) -> None:
+    """In one piece and in memory, or piece by piece, out of order and twice, and sealed into blocks."""
+    order = np.random.default_rng(1).permutation(30)
+    pieces = [market().take(slice(100 * int(at), 100 * int(at) + 150)) for at in order]
+    with TradeLedger.open(tmp_path / "pieces") as ledger:
+        ledger.claim("binance spot")
+        ledger.keep_instrument(BTCUSDT, since_ms=0)
+        for piece in pieces:
+            ledger.append("BTCUSDT", piece)
+            ledger.flush()
+        while ledger.seal(END_MS + HOUR_MS):
+            pass
+        other = Desk(ledger, FakeRecording())
+        for window in ({}, {"start_time": "2023-11-15T03:10:11Z", "row_size": "0.5"}):
+            asked = {"symbol": "BTCUSDT", "detail": detail, "end_time": "2023-11-15T21:30:00Z"} | window
+            first, second = desk.call(tool, **asked), other.call(tool, **asked)
+            assert not first.is_error
+            assert text_of(first) == text_of(second)
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -11,14 +11,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import export_files, keys
-from storage.export import HEADER, absent, arrow_table, csv_lines, frame, in_id_order, trades_of
+from storage.export import HEADER, absent, csv_lines, frame, in_id_order
 from storage.export_files import CsvRows, Exported, Form, export, file_of_rows
 from storage.held_ids import runs_of
 from storage.ledger import TradeLedger
@@ -111,15 +110,6 @@ def test_a_frame_has_the_very_decimals(tape: TradeColumns) -> None:
         for i, t, p, q, f, last, m in df.itertuples(index=False)
     ]
     assert rows == rows_of(tape)
-
-
-@given(tape=tapes(), cut=st.integers(0, 20))
-def test_a_table_gives_back_the_very_trades_whole_or_in_slices(tape: TradeColumns, cut: int) -> None:
-    table = arrow_table(tape)
-    assert rows_of(trades_of(table)) == rows_of(tape)
-    parts = pa.concat_tables([table.slice(0, cut), table.slice(cut)])
-    assert rows_of(trades_of(parts)) == rows_of(tape)
-    assert rows_of(trades_of(table.slice(cut))) == rows_of(tape)[cut:]
 
 
 def test_a_frame_of_the_greatest_and_smallest_numbers_is_exact() -> None:

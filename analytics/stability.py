@@ -1,0 +1,101 @@
+"""Stability: how often a thin zone would still be thin had the window's ten minutes come in other numbers.
+
+Invariant: the weight of ten minutes in a resample follows from symbol, time and resample alone, so that the
+same trades always give the same share and a window that moves on does not flicker. Source: definitions,
+section 4.5 (docs/analytics.md).
+"""
+
+from collections.abc import Sequence
+from decimal import Decimal, localcontext
+from fractions import Fraction
+from hashlib import blake2b
+
+import numpy as np
+import numpy.typing as npt
+
+from analytics.rows import core_rows
+from analytics.thin import Rule, ThinZone, baseline_of
+from storage.trades import IntArray
+
+HashArray = npt.NDArray[np.uint64]
+
+BLOCK_MS = 10 * 60_000
+RESAMPLES = 200
+MIN_BLOCKS = 6
+# Weighted sums are formed in float64, which is exact below 2**53; weights leave 4 bits of that.
+MOST_BITS = 49
+
+
+def stabilities(
+    blocks: IntArray,
+    first_block: int,
+    zones: Sequence[ThinZone],
+    *,
+    symbol: str,
+    rule: Rule,
+    threshold_pct: Decimal,
+) -> list[float | None]:
+    """For each zone the share of 200 resamples in which its mean row stays under the threshold of their core.
+
+    `blocks` is (blocks, rows): the volume of UTC-aligned ten minutes by row, the first being block number
+    `first_block` since 1970. None where fewer than 6 blocks were traded in.
+    """
+    traded = np.flatnonzero(blocks.any(axis=1))
+    if len(traded) < MIN_BLOCKS or not zones:
+        return [None] * len(zones)
+    kept = [0] * len(zones)
+    for volume in _resampled(blocks[traded], poisson_weights(symbol, first_block + traded)):
+        for at, is_thin in enumerate(_still_thin(volume, zones, rule, threshold_pct)):
+            kept[at] += is_thin
+    return [count / RESAMPLES for count in kept]
+
+
+def _still_thin(
+    volume: IntArray, zones: Sequence[ThinZone], rule: Rule, threshold_pct: Decimal
+) -> list[bool]:
+    """Whether each zone's raw mean is under the threshold of this resample's own core."""
+    if not volume.any():
+        return [False] * len(zones)
+    first, last = core_rows(volume)
+    limit = baseline_of(volume[first : last + 1], rule) * Fraction(threshold_pct) / 100
+    return [int(volume[zone.rows].sum()) < limit * (zone.last - zone.first + 1) for zone in zones]
+
+
+def _resampled(blocks: IntArray, weights: npt.NDArray[np.float64]) -> IntArray:
+    """The volume by row of each resample, (resamples, rows), in units that keep the sums exact."""
+    spare_bits = max(int(blocks.sum()).bit_length() - MOST_BITS, 0)
+    sums = weights @ (blocks >> spare_bits).astype(np.float64)
+    return sums.astype(np.int64)
+
+
+def poisson_weights(symbol: str, blocks: IntArray) -> npt.NDArray[np.float64]:
+    """How often each block counts in each resample, (resamples, blocks): Poisson(1) draws from a hash."""
+    seed = int.from_bytes(blake2b(symbol.encode(), digest_size=8).digest(), "little")
+    by_block = _mixed(blocks.astype(np.uint64) ^ np.uint64(seed))
+    by_resample = _mixed(np.arange(RESAMPLES, dtype=np.uint64))
+    draws = _mixed(by_block[None, :] ^ by_resample[:, None])
+    return np.searchsorted(POISSON_LIMITS, draws, side="right").astype(np.float64)
+
+
+def _mixed(x: HashArray) -> HashArray:
+    """The finaliser of splitmix64, an even spread over 64 bits."""
+    x = x + np.uint64(0x9E3779B97F4A7C15)
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: HashArray = x ^ (x >> np.uint64(31))
+    return mixed
+
+
+def _poisson_limits() -> HashArray:
+    """The hashes from which a draw is at least 1, 2, 3, ...: the distribution function times 2**64."""
+    with localcontext(prec=40):
+        share = cumulative = Decimal(-1).exp()
+        limits = []
+        for n in range(1, 16):
+            limits.append(int(cumulative * 2**64))
+            share /= n
+            cumulative += share
+    return np.array(limits, np.uint64)
+
+
+POISSON_LIMITS = _poisson_limits()
