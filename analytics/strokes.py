@@ -35,25 +35,6 @@ class StrokeColumns:
         return cls(empty, np.empty(0, np.bool_), *[empty] * 7)
 
     @classmethod
-    def of(cls, rows: TradeColumns) -> "StrokeColumns":
-        """The strokes of valid rows with ids ascending, at least one; ValueError where a notional of theirs
-        might not fit in 64 bits."""
-        if int(rows.price_int.max()) * exact_total(rows.quantity_int) > INT64_MAX:
-            raise ValueError("the notional of an hour does not fit in 64 bits")
-        first, last = _bounds(rows)
-        return cls(
-            rows.time_ms[first],
-            ~rows.buyer_is_maker[first],
-            rows.id[first],
-            rows.id[last],
-            _distinct_prices(rows.price_int, first, last),
-            rows.price_int[first],
-            rows.price_int[last],
-            _sums(rows.quantity_int, last),
-            _sums(rows.price_int * rows.quantity_int, last),
-        )
-
-    @classmethod
     def joined(cls, one: "StrokeColumns", other: "StrokeColumns") -> "StrokeColumns":
         if len(other) == 0:
             return one
@@ -72,6 +53,58 @@ class StrokeColumns:
         return self.take(np.lexsort((self.first_id, -self.notional))[:count])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ChunkStrokes:
+    """The strokes of a chunk's rows as far as all of them matter; what else they are is gathered for few.
+
+    `first` and `last` are the row each begins and ends with, `prices` counts its distinct prices.
+    """
+
+    rows: TradeColumns
+    first: IntArray
+    last: IntArray
+    bought: BoolArray
+    prices: IntArray
+    notional: IntArray
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    @classmethod
+    def of(cls, rows: TradeColumns) -> "ChunkStrokes":
+        """The strokes of valid rows with ids ascending, at least one; ValueError where a notional of theirs
+        might not fit in 64 bits."""
+        if int(rows.price_int.max()) * exact_total(rows.quantity_int) > INT64_MAX:
+            raise ValueError("the notional of an hour does not fit in 64 bits")
+        first, last = _bounds(rows)
+        return cls(
+            rows,
+            first,
+            last,
+            bought=~rows.buyer_is_maker[first],
+            prices=_distinct_prices(rows.price_int, first, last),
+            notional=np.diff(np.cumsum(rows.price_int * rows.quantity_int)[last], prepend=0),
+        )
+
+    def picked(self, strokes: IntArray) -> StrokeColumns:
+        """All that some of them are."""
+        if len(strokes) == 0:
+            return StrokeColumns.none()
+        rows, first, last = self.rows, self.first[strokes], self.last[strokes]
+        so_far = np.cumsum(rows.quantity_int)
+        return StrokeColumns(
+            rows.time_ms[first],
+            self.bought[strokes],
+            rows.id[first],
+            rows.id[last],
+            self.prices[strokes],
+            rows.price_int[first],
+            rows.price_int[last],
+            so_far[last] - so_far[first] + rows.quantity_int[first],
+            self.notional[strokes],
+        )
+
+
 def _bounds(rows: TradeColumns) -> tuple[IntArray, IntArray]:
     """First and last row of each stroke: it ends where the id jumps, the millisecond or the side changes."""
     ends = rows.id[1:] != rows.id[:-1] + 1
@@ -79,12 +112,6 @@ def _bounds(rows: TradeColumns) -> tuple[IntArray, IntArray]:
     ends |= rows.buyer_is_maker[1:] != rows.buyer_is_maker[:-1]
     last = np.append(np.flatnonzero(ends), len(rows) - 1)
     return np.append(0, last[:-1] + 1), last
-
-
-def _sums(values: IntArray, last: IntArray) -> IntArray:
-    """Sum of each stroke's rows; faster than np.add.reduceat, and as exact where all of them fit."""
-    sums: IntArray = np.diff(np.cumsum(values)[last], prepend=0)
-    return sums
 
 
 def _distinct_prices(price: IntArray, first: IntArray, last: IntArray) -> IntArray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from analytics.errors import NoTrades
 from analytics.rows import exact_total
-from analytics.strokes import StrokeColumns
+from analytics.strokes import ChunkStrokes, StrokeColumns
 from storage.candles import MinuteCandles
 from storage.histograms import FLOAT_EXACT, exact_bincount
 from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of
@@ -136,7 +136,7 @@ class StrokePass:
         rows = chunk if bool(valid.all()) else chunk.take(valid)
         if len(rows) == 0:
             return
-        found = StrokeColumns.of(rows.at_exponents(self._price_exp, self._quantity_exp))
+        found = ChunkStrokes.of(rows.at_exponents(self._price_exp, self._quantity_exp))
         self._count += len(found)
         self._all.add(found.notional, found.bought)
         self._count_sizes(found)
@@ -160,10 +160,10 @@ class StrokePass:
             sizes=self._buckets(),
         )
 
-    def _keep_large(self, found: StrokeColumns) -> None:
+    def _keep_large(self, found: ChunkStrokes) -> None:
         """Those that may turn out large: no fewer than the greatest possible number of large ones."""
         least = self._floor if self._asked is None else self._asked
-        self._large = StrokeColumns.joined(self._large, found.take(found.notional >= least))
+        self._large = StrokeColumns.joined(self._large, found.picked(np.flatnonzero(found.notional >= least)))
         if self._asked is None and len(self._large) > 2 * self._most_large:
             ranked = np.partition(self._large.notional, -self._most_large)
             self._floor = int(ranked[-self._most_large])
@@ -176,16 +176,16 @@ class StrokePass:
         from_the_top = self._count - -(-(LARGE_ONE_IN - 1) * self._count // LARGE_ONE_IN)
         return int(np.sort(self._large.notional)[-1 - from_the_top])
 
-    def _keep_sweeps(self, found: StrokeColumns) -> None:
+    def _keep_sweeps(self, found: ChunkStrokes) -> None:
         swept = np.flatnonzero(found.prices >= SWEEP_PRICES)
         notional = found.notional[swept]
         self._sweeps.add(notional, found.bought[swept])
         if len(swept) > LISTED:
             swept = swept[notional >= np.partition(notional, -LISTED)[-LISTED]]
-        kept = StrokeColumns.joined(self._largest_sweeps, found.take(swept))
+        kept = StrokeColumns.joined(self._largest_sweeps, found.picked(swept))
         self._largest_sweeps = kept.largest(LISTED)
 
-    def _count_sizes(self, found: StrokeColumns) -> None:
+    def _count_sizes(self, found: ChunkStrokes) -> None:
         bucket = size_bucket(found.notional, self._exponent)
         cells = np.where(found.bought, bucket, bucket + SIZES)
         self._sizes += np.bincount(cells, minlength=2 * SIZES).reshape(2, SIZES)
