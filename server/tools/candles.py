@@ -224,7 +224,9 @@ def _truncated(question: Question, listed: Bars, shown: int, width_ms: int) -> T
     first_ms = int(listed.start_ms[len(listed) - shown])
     if first_ms <= start_ms:
         return Truncated(shown=shown, total=total, more=None)
-    return Truncated(shown=shown, total=total, more=f"end_time={iso_minutes(first_ms)} gives those before")
+    return Truncated(
+        shown=shown, total=total, more=f"end_time={_time(first_ms, width_ms)} gives those before"
+    )
 
 
 def _busy_shape(question: Question, busy: RelativeVolume) -> RelativeVolumeShape:

@@ -159,6 +159,7 @@ def _sessions(question: Question) -> dict[str, SessionLevels]:
 
 def _window_alone(question: Question) -> dict[str, SessionLevels]:
     window = question.window
+    # As one that lasts: what has not ended is neither naked nor of an age.
     levels = _session(question, Session("window", window.start_ms, window.end_ms + 1))
     return {} if levels is None else {"window": levels}
 

@@ -21,6 +21,7 @@ from storage.histograms import PriceHistogram
 from storage.trades import TradeColumns
 
 LARGEST_RATIO = 100
+RATIO_DECIMALS = 4
 
 
 class Reader(Protocol):
@@ -65,8 +66,9 @@ class FootprintOptions:
 def options_of(*, row_size: Any, bar: Any, imbalance_ratio: Any) -> FootprintOptions:
     """The options as written. Raises `Refusal` and OptionInvalid."""
     ratio = number_of(imbalance_ratio, "imbalance_ratio")
-    if not 1 <= ratio <= LARGEST_RATIO:
-        raise OptionInvalid("imbalance_ratio", imbalance_ratio, valid=f"1 to {LARGEST_RATIO}", default=3)
+    if not 1 <= ratio <= LARGEST_RATIO or ratio != round(ratio, RATIO_DECIMALS):
+        valid = f"1 to {LARGEST_RATIO} with at most {RATIO_DECIMALS} decimals"
+        raise OptionInvalid("imbalance_ratio", imbalance_ratio, valid=valid, default=3)
     return FootprintOptions(
         None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
         None if bar is None else width_of(str(bar), "bar"),

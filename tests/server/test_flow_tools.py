@@ -122,6 +122,12 @@ def test_the_last_hour_is_held_against_the_same_hour_of_other_days(desk: Desk) -
     assert found["ratio"] == number(volumes[0] / Decimal(found["median_volume"]))
 
 
+def test_candles_of_seconds_go_on_where_the_last_answer_began(desk: Desk) -> None:
+    latest = desk.answer("get_candles", symbol="BTCUSDT", interval="10s", detail="full", duration_hours=2)
+    end_time = latest["truncated"]["more"].split("=")[1].split()[0]
+    assert at(end_time) == at(table(latest["candles"])[0]["start"])
+
+
 def test_candles_that_are_left_out_are_found_by_the_end_time_that_is_told(desk: Desk) -> None:
     latest = desk.answer("get_candles", symbol="BTCUSDT", interval="5m")
     more = latest["truncated"]["more"]
@@ -399,6 +405,7 @@ def test_every_wrong_argument_gets_its_coded_error(
         ({"bar": 5}, "OPTION_INVALID"),
         ({"imbalance_ratio": 0.5}, "OPTION_INVALID"),
         ({"imbalance_ratio": "many"}, "OPTION_INVALID"),
+        ({"imbalance_ratio": "1.00001"}, "OPTION_INVALID"),
     ],
 )
 def test_every_wrong_footprint_gets_its_coded_error(
@@ -451,3 +458,21 @@ def test_all_tools_describe_a_window_in_the_same_words(desk: Desk) -> None:
         for tool in ("get_volume_profile", *FLOW_TOOLS)
     ]
     assert all(schema == schemas[0] for schema in schemas)
+
+
+@pytest.mark.parametrize("tool", FLOW_TOOLS)
+def test_of_a_random_walk_nothing_is_claimed_that_it_cannot_tell(desk: Desk, tool: str) -> None:
+    answer = desk.answer(tool, symbol="BTCUSDT", detail="full")
+    told = f"{answer} {desk.tools()[tool].description}".lower()
+    for claim in (
+        "bullish",
+        "bearish",
+        "reversal",
+        " will ",
+        "likely",
+        "expect",
+        "buy signal",
+        "sell signal",
+    ):
+        assert claim not in told
+    assert any(word in answer["caveats"][-1] for word in ("forecast", "random walks"))
