@@ -13,11 +13,12 @@ from typing import Literal
 import numpy as np
 
 from analytics.errors import NoTrades
+from analytics.largest import Sums, Tally, TopShare
 from analytics.rows import exact_total
 from analytics.strokes import ChunkStrokes, StrokeColumns
 from storage.candles import MinuteCandles
 from storage.histograms import FLOAT_EXACT, exact_bincount
-from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns, decimal_of
+from storage.trades import INT64_MAX, IntArray, TradeColumns, decimal_of
 
 Side = Literal["buy", "sell"]
 
@@ -25,8 +26,6 @@ Side = Literal["buy", "sell"]
 SWEEP_PRICES = 3
 # Large is what reaches the 99.9th percentile: one group of this many.
 LARGE_ONE_IN = 1_000
-# The largest of each kind that are kept with all they are.
-LISTED = 20
 # Sizes go by powers of two of the quote asset; 2**60 of it have never been traded at once.
 SIZES = 64
 SMALLEST_POWER = -4
@@ -119,14 +118,11 @@ class StrokePass:
         self._price_exp, self._quantity_exp = candles.price_exp, candles.quantity_exp
         self._exponent = candles.price_exp + candles.quantity_exp
         self._asked = None if min_notional is None else _units(min_notional, self._exponent)
+        self._asked_large = Tally()
         # There are no more strokes than trades, so that the thousandth of them are among these.
-        self._most_large = exact_total(candles.trades) // LARGE_ONE_IN + 1
-        self._count = 0
-        self._large = StrokeColumns.none()
-        self._floor = 0
-        self._sweeps = _Sums()
-        self._largest_sweeps = StrokeColumns.none()
-        self._all = _Sums()
+        self._large = TopShare(exact_total(candles.trades) // LARGE_ONE_IN + 1)
+        self._sweeps = Tally()
+        self._all = Sums()
         self._sizes = np.zeros((2, SIZES), np.int64)
         self._size_sums = np.zeros((2, SIZES), np.int64)
 
@@ -137,53 +133,34 @@ class StrokePass:
         if len(rows) == 0:
             return
         found = ChunkStrokes.of(rows.at_exponents(self._price_exp, self._quantity_exp))
-        self._count += len(found)
         self._all.add(found.notional, found.bought)
+        self._sweeps.add(found, np.flatnonzero(found.prices >= SWEEP_PRICES))
         self._count_sizes(found)
-        self._keep_large(found)
-        self._keep_sweeps(found)
+        if self._asked is None:
+            self._large.add(found)
+        else:
+            self._asked_large.add(found, np.flatnonzero(found.notional >= min(self._asked, INT64_MAX)))
 
     def result(self) -> TapeStrokes:
         """What has been read. Raises NoTrades where that is nothing."""
-        if self._count == 0:
+        strokes = sum(self._all.count)
+        if strokes == 0:
             raise NoTrades
-        threshold = self._threshold()
-        large = self._large.take(self._large.notional >= threshold)
-        sums = _Sums()
-        sums.add(large.notional, large.bought)
+        threshold, large = self._found_large(strokes)
         return TapeStrokes(
-            strokes=self._count,
+            strokes=strokes,
             threshold=decimal_of(threshold, self._exponent),
-            large=self._strokes(sums, large),
-            sweeps=self._strokes(self._sweeps, self._largest_sweeps),
-            sweep_share_pct=100 * sum(self._sweeps.notional) / sum(self._all.notional),
+            large=self._strokes(large),
+            sweeps=self._strokes(self._sweeps),
+            sweep_share_pct=100 * sum(self._sweeps.sums.notional) / sum(self._all.notional),
             sizes=self._buckets(),
         )
 
-    def _keep_large(self, found: ChunkStrokes) -> None:
-        """Those that may turn out large: no fewer than the greatest possible number of large ones."""
-        least = self._floor if self._asked is None else self._asked
-        self._large = StrokeColumns.joined(self._large, found.picked(np.flatnonzero(found.notional >= least)))
-        if self._asked is None and len(self._large) > 2 * self._most_large:
-            ranked = np.partition(self._large.notional, -self._most_large)
-            self._floor = int(ranked[-self._most_large])
-            self._large = self._large.take(self._large.notional >= self._floor)
-
-    def _threshold(self) -> int:
-        """The notional from which a stroke is large: the value of rank ceil(0.999 n) of n."""
+    def _found_large(self, strokes: int) -> tuple[int, Tally]:
+        """The notional from which a stroke is large, the value of rank ceil(0.999 n) of n, and the large."""
         if self._asked is not None:
-            return self._asked
-        from_the_top = self._count - -(-(LARGE_ONE_IN - 1) * self._count // LARGE_ONE_IN)
-        return int(np.sort(self._large.notional)[-1 - from_the_top])
-
-    def _keep_sweeps(self, found: ChunkStrokes) -> None:
-        swept = np.flatnonzero(found.prices >= SWEEP_PRICES)
-        notional = found.notional[swept]
-        self._sweeps.add(notional, found.bought[swept])
-        if len(swept) > LISTED:
-            swept = swept[notional >= np.partition(notional, -LISTED)[-LISTED]]
-        kept = StrokeColumns.joined(self._largest_sweeps, found.picked(swept))
-        self._largest_sweeps = kept.largest(LISTED)
+            return self._asked, self._asked_large
+        return self._large.from_the(strokes - -(-(LARGE_ONE_IN - 1) * strokes // LARGE_ONE_IN) + 1)
 
     def _count_sizes(self, found: ChunkStrokes) -> None:
         bucket = size_bucket(found.notional, self._exponent)
@@ -191,11 +168,10 @@ class StrokePass:
         self._sizes += np.bincount(cells, minlength=2 * SIZES).reshape(2, SIZES)
         self._size_sums += exact_bincount(cells, found.notional, 2 * SIZES).reshape(2, SIZES)
 
-    def _strokes(self, sums: "_Sums", kept: StrokeColumns) -> Strokes:
-        buys, sells = (decimal_of(total, self._exponent) for total in sums.notional)
-        largest = kept.largest(LISTED)
-        listed = tuple(self._stroke(largest, i) for i in range(len(largest)))
-        return Strokes(*sums.count, buys, sells, listed)
+    def _strokes(self, tally: Tally) -> Strokes:
+        buys, sells = (decimal_of(total, self._exponent) for total in tally.sums.notional)
+        listed = tuple(self._stroke(tally.largest, i) for i in range(len(tally.largest)))
+        return Strokes(*tally.sums.count, buys, sells, listed)
 
     def _stroke(self, kept: StrokeColumns, i: int) -> Stroke:
         first, last = int(kept.first_price[i]), int(kept.last_price[i])
@@ -241,20 +217,6 @@ def size_bucket(notional: IntArray, exponent: int) -> IntArray:
         power = np.searchsorted(edges, notional, side="right").astype(np.int64) + SMALLEST_POWER
     bucket: IntArray = np.clip(power - SMALLEST_POWER, 0, SIZES - 1)
     return bucket
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Number and notional of buys and of sells."""
-
-    count: tuple[int, int] = (0, 0)
-    notional: tuple[int, int] = (0, 0)
-
-    def add(self, notional: IntArray, bought: BoolArray) -> None:
-        buys, every = int(np.count_nonzero(bought)), exact_total(notional)
-        bought_for = exact_total(notional[bought])
-        self.count = self.count[0] + buys, self.count[1] + len(notional) - buys
-        self.notional = self.notional[0] + bought_for, self.notional[1] + every - bought_for
 
 
 def _units(value: Decimal, exponent: int) -> int:

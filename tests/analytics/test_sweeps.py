@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from analytics.errors import NoTrades
-from analytics.sweeps import LISTED, Stroke, Strokes, size_bucket, tape_strokes
+from analytics.largest import LISTED
+from analytics.sweeps import Stroke, StrokePass, Strokes, size_bucket, tape_strokes
 from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
@@ -99,6 +100,42 @@ def test_the_thousandth_is_found_however_the_large_ones_lie() -> None:
     assert len(tape.chunks) > 1
     assert found.threshold == oracle.nearest_rank((row.notional for row in rows), Fraction(999, 1000))
     assert found.large.count == sum(row.notional >= found.threshold for row in rows)
+
+
+@pytest.mark.parametrize("odd", [0, 1, 12, 40])
+def test_prints_that_are_all_alike_are_counted_and_not_kept(odd: int) -> None:
+    """The 99.9th percentile may be what nearly all prints have."""
+    sizes = [7] * 12_000 + [9] * odd + [3] * 3_000
+    rows = [Row(2 * i, START_MS + 400 * i, Decimal(10), Decimal(n), i % 3 == 0) for i, n in enumerate(sizes)]
+    tape = FlowTape(rows, START_MS, START_MS + 400 * len(rows))
+    strokes = oracle.strokes(rows)
+
+    passed = StrokePass(tape.candles)
+    for chunk in tape.chunks:
+        passed.read(chunk)
+    found = passed.result()
+
+    threshold = oracle.nearest_rank((stroke.notional for stroke in strokes), Fraction(999, 1000))
+    assert found.threshold == threshold
+    assert_equal(found.large, [stroke for stroke in strokes if stroke.notional >= threshold])
+    assert len(passed._large._notional) <= 2 * 16
+
+
+def test_equals_of_the_largest_are_listed_wherever_they_come() -> None:
+    sizes = [1, 2, 9, 3, 4, 9, 1, 9]
+    rows = [Row(2 * i, START_MS + 1_800_000 * i, Decimal(10), Decimal(n), False) for i, n in enumerate(sizes)]
+    tape = FlowTape(rows, START_MS, START_MS + 1_800_000 * len(rows))
+    found = tape_strokes(tape.chunks, tape.candles)
+    assert (found.threshold, found.large.count) == (90, 3)
+    assert [stroke.first_id for stroke in found.large.largest] == [4, 10, 14]
+
+
+def test_a_threshold_that_nearly_all_reach_keeps_but_the_listed() -> None:
+    tape = flow_tape(7)
+    strokes = oracle.strokes(tape.rows)
+    found = tape_strokes(tape.chunks, tape.candles, min_notional=Decimal("1e-9"))
+    assert_equal(found.large, strokes)
+    assert tape_strokes(tape.chunks, tape.candles, min_notional=Decimal("1e30")).large.count == 0
 
 
 def test_prices_met_twice_count_once() -> None:
