@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
-from functools import partial
 from typing import Any, Literal, TypeVar
 
 from pydantic import Field
@@ -18,16 +17,10 @@ from analytics.levels import (
     placed,
     vacuums_around,
 )
-from analytics.profile import VolumeProfile, volume_profile
 from analytics.rows import Rows, on_ticks, rows_of, vacuum_row_ticks
 from analytics.sessions import (
     Session,
     SessionLevels,
-    day_start_ms,
-    session_levels,
-    sessions_within,
-    traded_within,
-    week_start_ms,
 )
 from server.tools.answers import (
     MOST_GAPS,
@@ -46,13 +39,12 @@ from server.tools.answers import (
     significant,
 )
 from server.tools.arguments import choice_of
+from server.tools.sessions import HOUR_MS, opens_of, profile_of, sessions_of
 from server.tools.tape import Question
 from storage.histograms import PriceHistogram
 
 VERSION = "v1"
 MOST_LEVELS = {"summary": 12, "full": 80}
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 # The window of the vacuums and nodes, as the other tools have it by default.
 AROUND_HOURS = 24
 TRADED = "Levels of traded volume, not resting orders; descriptive, not a forecast."
@@ -90,8 +82,8 @@ class LevelsAnswer(Answer):
 def levels_answer(question: Question, *, detail: Any) -> LevelsAnswer:
     """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
     level = choice_of(detail, "detail", Detail)
-    sessions = _sessions(question)
-    opens = _opens(question)
+    sessions = sessions_of(question)
+    opens = opens_of(question)
     ranked = placed(_levels(question, sessions, opens, full=level == "full"), question.last)
 
     def answer(shown: int) -> LevelsAnswer:
@@ -135,81 +127,11 @@ def _levels(
         yield Level("open", of, price, price)
     around = f"{AROUND_HOURS} h"
     yield from vacuums_around(_around(question, _vacuum_rows(question)), question.last, around)
-    yield from nodes_around(_around(question, _profile(question)), question.last, around)
+    yield from nodes_around(_around(question, profile_of(question)), question.last, around)
 
 
 def _is_recent(of: str, session: Session) -> bool:
     return session.name != "day" or of in ("today", "yesterday")
-
-
-def _sessions(question: Question) -> dict[str, SessionLevels]:
-    """The levels of each day of the window and of the latest of the other sessions, by what a caller calls
-    them; of a window without any, its own."""
-    window = question.window
-    wanted: dict[str, Session] = {}
-    for session in sessions_within(window.start_ms, window.end_ms):
-        if session.name == "day":
-            wanted[_day_name(session, window.end_ms)] = session
-        elif not any(known.name == session.name for known in wanted.values()):
-            wanted[f"{session.name} {session.date}"] = session
-    found = {of: _session(question, session) for of, session in wanted.items()}
-    known = {of: levels for of, levels in found.items() if levels is not None}
-    return known or _window_alone(question)
-
-
-def _window_alone(question: Question) -> dict[str, SessionLevels]:
-    window = question.window
-    # As one that lasts: what has not ended is neither naked nor of an age.
-    levels = _session(question, Session("window", window.start_ms, window.end_ms + 1))
-    return {} if levels is None else {"window": levels}
-
-
-def _day_name(session: Session, now_ms: int) -> str:
-    days = (day_start_ms(now_ms - 1) - session.start_ms) // DAY_MS
-    return {0: "today", 1: "yesterday"}.get(days, session.date)
-
-
-def _session(question: Question, session: Session) -> SessionLevels | None:
-    """The levels of a session up to the window's end; None where nothing traded in it."""
-    end_ms = min(session.end_ms, question.window.end_ms)
-    try:
-        profile = question.over_prices_of(session.start_ms, end_ms, _profile(question))
-    except NoTrades:
-        return None
-    naked = None
-    if session.end_ms <= question.window.end_ms:
-        low, high = profile.poc.low, profile.poc.high
-        since = partial(traded_within, low=low, high=high, tick=question.instrument.tick)
-        naked = not question.over_prices_of(session.end_ms, question.window.end_ms, since)
-    return session_levels(session, profile, naked=naked, partial=not _is_whole(question, session))
-
-
-def _is_whole(question: Question, session: Session) -> bool:
-    """Whether all of a session's trades up to the window's last one are known."""
-    if question.coverage.complete:
-        return True
-    last_ms = question.coverage.last_ms
-    assert last_ms is not None  # a question has at least one trade
-    end_ms = min(session.end_ms, last_ms + 1)
-    return end_ms > session.start_ms and question.view.covers(session.start_ms, end_ms)
-
-
-def _opens(question: Question) -> dict[str, Decimal]:
-    """The first prices of the UTC day and week, as far as they are within the window and known."""
-    end_ms = question.window.end_ms - 1
-    begins = {"today": day_start_ms(end_ms), "this week": week_start_ms(end_ms)}
-    found = {of: _first_price(question, begin) for of, begin in begins.items()}
-    return {of: price for of, price in found.items() if price is not None}
-
-
-def _first_price(question: Question, begin_ms: int) -> Decimal | None:
-    """The first price from a time on; None where trades may be missing before it."""
-    if begin_ms < question.window.start_ms:
-        return None
-    if not question.view.covers(begin_ms, begin_ms + 1):
-        return None
-    candles = question.view.candles(begin_ms, min(begin_ms + HOUR_MS, question.window.end_ms))
-    return Decimal(int(candles.open[0])).scaleb(-candles.price_exp) if len(candles) else None
 
 
 def _around(question: Question, analyse: Callable[[PriceHistogram], T]) -> T:
@@ -220,10 +142,6 @@ def _around(question: Question, analyse: Callable[[PriceHistogram], T]) -> T:
         return question.over_prices_of(start_ms, window.end_ms, analyse)
     except NoTrades:
         return question.over_prices(analyse)
-
-
-def _profile(question: Question) -> Callable[[PriceHistogram], VolumeProfile]:
-    return partial(volume_profile, tick=question.instrument.tick, lot=question.instrument.lot)
 
 
 def _vacuum_rows(question: Question) -> Callable[[PriceHistogram], Rows]:

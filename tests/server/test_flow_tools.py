@@ -304,6 +304,14 @@ def test_naked_levels_have_an_age_and_are_not_traded_since(desk: Desk) -> None:
         assert float(line["age_h"]) == pytest.approx((NOW_MS - since_ms) / HOUR_MS, rel=0.01)
 
 
+def test_no_level_is_called_naked_where_trades_since_may_be_missing(tmp_path: Path) -> None:
+    lost = [row for row in tape() if not NOW_MS - 3 * HOUR_MS < row.time_ms < NOW_MS - 2 * HOUR_MS]
+    with filled(tmp_path / "ledger", sealed=False, rows=lost) as ledger:
+        answer = Desk(ledger, FakeRecording()).answer("get_key_levels", symbol="BTCUSDT", detail="full")
+    assert answer["summary"].startswith("PARTIAL:")
+    assert "naked" not in answer["levels"]
+
+
 def test_key_levels_of_a_window_without_a_session_are_its_own(desk: Desk) -> None:
     answer = desk.answer(
         "get_key_levels", symbol="BTCUSDT", duration_hours=1, end_time=iso(NOW_MS - 3 * HOUR_MS)
