@@ -15,7 +15,7 @@ import numpy as np
 
 from analytics.errors import BinsTooWide, NoTrades, RowSizeInvalid, RowTooFine
 from storage.histograms import PriceHistogram, exact_bincount
-from storage.trades import INT64_MAX, IntArray, decimal_of, decimals_of, smallest_exponent
+from storage.trades import INT64_MAX, IntArray, decimal_of, decimals_of, rescale, smallest_exponent
 
 MAX_ROWS = 2_000
 PROFILE_ROWS = 100
@@ -155,6 +155,20 @@ def rows_of(ticks: TickHistogram, row_ticks: int) -> Rows:
         exact_bincount(row, column, size) for column in (ticks.buy, ticks.sell, ticks.trades)
     )
     return Rows(first, row_ticks, ticks.tick, buy + sell, buy, sell, trades, ticks.quantity_exp)
+
+
+def row_index(price_int: IntArray, price_exp: int, rows: Rows) -> IntArray:
+    """Index into `rows` of each price, (n,) int64. Raises ValueError where one lies outside them."""
+    exponent = max(price_exp, decimals_of(rows.row_size))
+    price = rescale(price_int, price_exp, exponent)
+    return within_rows(price // int(rows.row_size.scaleb(exponent)) - rows.first, rows)
+
+
+def within_rows(row: IntArray, rows: Rows) -> IntArray:
+    """The same indices; ValueError where one is of no row."""
+    if int(row.min()) < 0 or int(row.max()) >= len(rows):
+        raise ValueError(f"trades lie outside rows {rows.low(0):f}-{rows.high(len(rows) - 1):f}")
+    return row
 
 
 def profile_row_ticks(ticks: TickHistogram, row_size: Decimal | None = None) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows
+from analytics.rows import Rows, row_index, within_rows
 from analytics.stability import BLOCK_MS
 from analytics.thin import ThinZone
 from analytics.visits import VisitCounter, ZoneVisits
@@ -110,8 +110,7 @@ def counting(chunk: TradeColumns, start_ms: int, end_ms: int) -> TradeColumns:
 
 def row_of(trades: TradeColumns, rows: Rows) -> IntArray:
     """Index into `rows` of each trade's price, (n,) int64. Raises ValueError where one lies outside them."""
-    price, tick = _in_common(trades, rows)
-    return _checked(price // (tick * rows.row_ticks) - rows.first, rows)
+    return row_index(trades.price_int, trades.price_exp, rows)
 
 
 def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
@@ -126,7 +125,7 @@ def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
     else:
         row = price // (tick * rows.row_ticks)
         found = 2 * (row - rows.first) + (price - row * (tick * rows.row_ticks) >= tick * half)
-    _checked(found >> 1, rows)
+    within_rows(found >> 1, rows)
     return found
 
 
@@ -134,12 +133,6 @@ def _in_common(trades: TradeColumns, rows: Rows) -> tuple[IntArray, int]:
     """The trades' prices, and the rows' tick, as integers of one exponent."""
     exponent = max(trades.price_exp, decimals_of(rows.tick))
     return rescale(trades.price_int, trades.price_exp, exponent), int(rows.tick.scaleb(exponent))
-
-
-def _checked(row: IntArray, rows: Rows) -> IntArray:
-    if int(row.min()) < 0 or int(row.max()) >= len(rows):
-        raise ValueError(f"trades lie outside rows {rows.low(0):f}-{rows.high(len(rows) - 1):f}")
-    return row
 
 
 def mean_squared_return(closes: FloatArray) -> float | None:

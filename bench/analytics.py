@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from bench import analytics_profile
+from bench import analytics_flow, analytics_profile
 from bench.filling import fill
 from bench.goals import Goal
 from bench.measure import Figures, in_a_fresh_process
 from bench.synthetic import week_of
 from bench.windows import SYMBOL
 
-FAMILIES: Mapping[str, Sequence[Goal]] = {"analytics_profile": analytics_profile.GOALS}
+FAMILIES: Mapping[str, Sequence[Goal]] = {
+    "analytics_profile": analytics_profile.GOALS,
+    "analytics_flow": analytics_flow.GOALS,
+}
 
 
 def main() -> None:

@@ -42,7 +42,7 @@ INSTRUCTIONS = (
     "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
     "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
     "made of incomplete data, and meta.coverage says what is missing. "
-    "get_data_coverage says what is recorded and since when."
+    "get_key_levels says where a price stands, get_data_coverage what is recorded and since when."
 )
 
 

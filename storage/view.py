@@ -249,6 +249,13 @@ class LedgerView:
         """The runs of which no trade is unknown, the newest one up to where a live link vouches for it."""
         return _up_to_date(known_runs(self.runs, self._gaps()), live_until_ms)
 
+    def covers(self, start_ms: int, end_ms: int) -> bool:
+        """Whether nothing of [start_ms, end_ms) is missing, as the runs tell it; decodes nothing."""
+        missing = (
+            gap.after_ms < end_ms and gap.before_ms >= start_ms for gap in self._gaps() if gap.state == "open"
+        )
+        return not any(missing) and uncovered_ms(self._known(None), start_ms, end_ms) == 0
+
     def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
         """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.
 

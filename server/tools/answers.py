@@ -7,7 +7,7 @@ Invariant: a price or a quantity is a decimal string at tick or lot precision, a
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Literal, TypeVar
 
@@ -15,7 +15,7 @@ from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
 
 from server.tools.arguments import Window, iso
-from storage.trades import Coverage, Gap, Instrument
+from storage.trades import Coverage, Gap, Instrument, decimals_of
 
 MOST_GAPS = {"summary": 2, "full": 5}
 MOST_CAVEATS = 3
@@ -23,12 +23,19 @@ MOST_CAVEATS = 3
 MOST_TOKENS = {"summary": 970, "full": 3_880}
 
 Detail = Literal["summary", "full"]
+AnswerT = TypeVar("AnswerT", bound="Answer")
 
 
 class Shape(BaseModel):
     """A part of an answer."""
 
     model_config = ConfigDict(extra="forbid")
+
+
+class Answer(Shape):
+    """A whole answer; it begins with what a person would quote of it."""
+
+    summary: str
 
 
 class WindowShape(Shape):
@@ -74,7 +81,7 @@ class Meta(Shape):
     coverage: CoverageShape
     units: Units
     tick: str
-    row_size: str
+    row_size: str | None
     method: str
 
 
@@ -91,7 +98,7 @@ def meta_of(
     coverage: Coverage,
     *,
     tick: Decimal,
-    row_size: Decimal,
+    row_size: Decimal | None,
     method: str,
     most_gaps: int,
 ) -> Meta:
@@ -106,7 +113,7 @@ def meta_of(
         coverage=coverage_shape(coverage, most_gaps),
         units=Units(price=instrument.quote, volume=instrument.base),
         tick=plain(tick),
-        row_size=at_step(row_size, tick),
+        row_size=None if row_size is None else at_step(row_size, tick),
         method=method,
     )
 
@@ -179,6 +186,16 @@ def at_step(value: Decimal, step: Decimal) -> str:
     return f"{value.quantize(Decimal(1).scaleb(min(exponent, 0)), rounding=ROUND_HALF_EVEN):f}"
 
 
+def at_lot(quantity: Decimal, lot: Decimal) -> str:
+    """A quantity at the precision of a lot, or at more where older trades need more."""
+    return f"{quantity.quantize(Decimal(1).scaleb(-max(decimals_of(lot), decimals_of(quantity)))):f}"
+
+
+def csv_or_none(header: str, lines: Sequence[Sequence[object]]) -> str | None:
+    """A table as text; None where it has no line."""
+    return "\n".join([header, *(",".join(map(str, line)) for line in lines)]) if lines else None
+
+
 def plain(step: Decimal) -> str:
     """A tick, lot or row size without exponent or trailing zeros."""
     return f"{step.normalize():f}"
@@ -193,23 +210,24 @@ def significant_or_none(value: float | None) -> float | None:
     return None if value is None or not math.isfinite(value) else significant(value)
 
 
-AnswerShape = TypeVar("AnswerShape", bound=Shape)
-
-
-def result_of(answer: AnswerShape, summary: str) -> CallToolResult:
+def result_of(answer: Answer) -> CallToolResult:
     """The answer as structure, and the same as text behind its summary."""
     structured = answer.model_dump(mode="json")
-    content = TextContent(type="text", text=_text_of(structured, summary))
-    return CallToolResult(content=[content], structured_content=structured)
+    text = TextContent(type="text", text=_text(answer.summary, structured))
+    return CallToolResult(content=[text], structured_content=structured)
 
 
-def fits(answer: Shape, summary: str, level: Detail) -> bool:
-    """Whether the text of an answer keeps within the tokens that are promised."""
-    return tokens_of(_text_of(answer.model_dump(mode="json"), summary)) <= MOST_TOKENS[level]
+def fitting(make: Callable[[int], AnswerT], level: Detail, most: int) -> AnswerT:
+    """The answer with the longest lists, of at most `most` entries each, that a model may be given whole."""
+    shown = most
+    while shown > 0 and not fits(answer := make(shown), level):
+        shown -= max(shown // 8, 1)
+    return answer if shown > 0 else make(0)
 
 
-def _text_of(structured: object, summary: str) -> str:
-    return f"{summary}\n{json.dumps(structured, separators=(',', ':'), ensure_ascii=False)}"
+def fits(answer: Answer, level: Detail) -> bool:
+    """Whether a model may be given the whole of it, as text with its summary in front."""
+    return tokens_of(_text(answer.summary, answer.model_dump(mode="json"))) <= MOST_TOKENS[level]
 
 
 def tokens_of(text: str) -> int:
@@ -219,6 +237,10 @@ def tokens_of(text: str) -> int:
     """
     words = re.findall(r"\d{1,3}|[A-Za-z]+|[^\sA-Za-z\d]{1,3}", text)
     return sum(-(-len(word) // 8) if word.isalpha() else 1 for word in words)
+
+
+def _text(summary: str, structured: object) -> str:
+    return f"{summary}\n{json.dumps(structured, separators=(',', ':'), ensure_ascii=False)}"
 
 
 def first_caveats(caveats: Sequence[str | None]) -> list[str]:

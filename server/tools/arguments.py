@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Any, get_args
 
+from analytics.sessions import SESSION_TIMES
 from server.tools.refusals import Refusal
 from storage.trades import Instrument
 
@@ -25,13 +26,11 @@ LATEST_MS = 7_258_118_400_000
 # A caller's clock may run ahead of ours by this much before its end_time counts as the future.
 CLOCK_SKEW_MS = MINUTE_MS
 
-# Begin and end within a UTC day; definitions.md section 5.
+# As a caller names them; begin and end within a UTC day.
 SESSIONS: Mapping[str, tuple[timedelta, timedelta]] = {
-    "today": (timedelta(0), timedelta(hours=24)),
-    "yesterday": (timedelta(0), timedelta(hours=24)),
-    "asia": (timedelta(0), timedelta(hours=8)),
-    "london": (timedelta(hours=8), timedelta(hours=16)),
-    "new_york": (timedelta(hours=13, minutes=30), timedelta(hours=20)),
+    "today": SESSION_TIMES["day"],
+    "yesterday": SESSION_TIMES["day"],
+    **{name: times for name, times in SESSION_TIMES.items() if name != "day"},
 }
 
 
@@ -195,6 +194,11 @@ def iso(time_ms: int) -> str:
     """ISO-8601 with milliseconds and Z."""
     seconds, ms = divmod(time_ms, 1000)
     return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()}.{ms:03d}Z"
+
+
+def iso_minutes(time_ms: int) -> str:
+    """ISO-8601 to the minute, for tables."""
+    return iso(time_ms)[:16] + "Z"
 
 
 def _shown(written: Any) -> str:

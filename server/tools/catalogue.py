@@ -1,72 +1,34 @@
-"""The tools as a model sees them: names, descriptions, parameters, and what runs behind each.
+"""The tools as a model sees them: names, descriptions, options, and what runs behind each.
 
-Invariant: a schema is wide and the tool checks ranges itself, so that a caller reads a coded error and not a
-validator's; every tool only reads.
+Invariant: every tool only reads.
 """
 
-from collections.abc import Callable
 from functools import partial
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
-import structlog
-from anyio import CapacityLimiter, to_thread
 from mcp.server import MCPServer
-from mcp_types import CallToolResult, ToolAnnotations
-from pydantic import Field, WithJsonSchema
+from mcp_types import CallToolResult
+from pydantic import Field
 
-from analytics.errors import Refused
-from server.tools.answers import result_of
+from server.tools.asking import READ_ONLY, Asking, WindowArguments
 from server.tools.coverage import CoverageAnswer, coverage_answer
-from server.tools.profile import ProfileAnswer, profile_answer
-from server.tools.refusals import Refusal
-from server.tools.tape import Question, Tape
-from server.tools.vacuums import VacuumsAnswer, vacuums_answer
-from storage.errors import LedgerError
-
-log = structlog.get_logger()
-
-READ_ONLY = ToolAnnotations(
-    read_only_hint=True, destructive_hint=False, idempotent_hint=True, open_world_hint=False
-)
-# Questions decode in worker threads; more of them at once would only wait for Python's lock.
-AT_ONCE = 2
-
-NUMBER = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}]})
-NUMBER_OR_NULL = WithJsonSchema({"anyOf": [{"type": "number"}, {"type": "string"}, {"type": "null"}]})
-TEXT = WithJsonSchema({"type": "string"})
-TEXT_OR_NULL = WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "null"}]})
-
-Symbol = Annotated[Any, TEXT, Field(description="recorded symbol as people write it: BTCUSDT, btc/usdt, btc")]
-DurationHours = Annotated[
-    Any,
+from server.tools.flow_catalogue import add_flow_tools
+from server.tools.parameters import (
     NUMBER,
-    Field(
-        description="window length in hours up to end_time, 0.0167 (a minute) to 168; ignored with start_time"
-    ),
-]
-StartTime = Annotated[
-    Any, TEXT_OR_NULL, Field(description="window start, ISO-8601 UTC such as 2026-11-22T12:00:00Z")
-]
-EndTime = Annotated[Any, TEXT_OR_NULL, Field(description="window end (exclusive), ISO-8601 UTC; default now")]
-Session = Annotated[
-    Any,
-    TEXT_OR_NULL,
-    Field(
-        description="instead of times: today, yesterday, or the latest asia (00-08 UTC), london (08-16), "
-        "new_york (13:30-20)"
-    ),
-]
-RowSize = Annotated[
-    Any,
     NUMBER_OR_NULL,
-    Field(
-        description="height of a price row in quote units, a multiple of the tick; default fits the window"
-    ),
-]
-DetailLevel = Annotated[Any, TEXT, Field(description="summary, or full for tables and more entries")]
-IncludeChart = Annotated[
-    Any, WithJsonSchema({"type": "boolean"}), Field(description="reserved: this version draws no chart")
-]
+    TEXT,
+    TEXT_OR_NULL,
+    DetailLevel,
+    EndTime,
+    IncludeChart,
+    RowSize,
+    Session,
+    StartTime,
+    over_window,
+)
+from server.tools.profile import ProfileAnswer, profile_answer
+from server.tools.tape import Tape
+from server.tools.vacuums import VacuumsAnswer, vacuums_answer
 
 PROFILE = (
     "Where volume traded by price: point of control (POC), value area (VAH, VAL), VWAP with sigma, high and "
@@ -88,29 +50,23 @@ COVERAGE = (
     "recording by SHA-256. Not for prices or volumes: each other tool gives these with its own coverage."
 )
 
-Answer = TypeVar("Answer", ProfileAnswer, VacuumsAnswer, CoverageAnswer)
-
 
 def add_tools(mcp: MCPServer, tape: Tape) -> None:
     """Give the server its tools, answering from `tape`."""
-    threads = CapacityLimiter(AT_ONCE)
+    asking = Asking(tape)
+    add_profile_tools(mcp, asking)
+    add_flow_tools(mcp, asking)
+    add_coverage_tool(mcp, asking)
 
-    async def answer(window: dict[str, Any], analyse: Callable[[Question], Answer]) -> CallToolResult:
-        return await result(partial(_analysed, tape, window, analyse))
 
-    async def result(make: Callable[[], Answer]) -> CallToolResult:
-        try:
-            return await to_thread.run_sync(partial(_answer, make), limiter=threads)
-        except Refusal as refusal:
-            return refusal.result()
+def add_profile_tools(mcp: MCPServer, asking: Asking) -> None:
+    """Where volume traded by price, and where it did not."""
 
     @mcp.tool(title="Volume profile", description=PROFILE, annotations=READ_ONLY)
+    @over_window
     async def get_volume_profile(
-        symbol: Symbol,
-        duration_hours: DurationHours = 24,
-        start_time: StartTime = None,
-        end_time: EndTime = None,
-        session: Session = None,
+        window: WindowArguments,
+        *,
         row_size: RowSize = None,
         value_area_pct: Annotated[
             Any, NUMBER, Field(description="share of volume in the value area, 50 to 95 percent")
@@ -124,27 +80,24 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
         detail: DetailLevel = "summary",
         include_chart: IncludeChart = False,
     ) -> Annotated[CallToolResult, ProfileAnswer]:
-        window = _window(symbol, duration_hours, start_time, end_time, session)
-        return await answer(
+        return await asking.about(
             window,
             partial(
                 profile_answer,
                 row_size=row_size,
-                value_area_pct=_or(value_area_pct, 70),
-                value_area_method=_or(value_area_method, "two_row"),
-                min_trades=_or(min_trades, 1000),
-                detail=_or(detail, "summary"),
+                value_area_pct=value_area_pct,
+                value_area_method=value_area_method,
+                min_trades=min_trades,
+                detail=detail,
                 include_chart=include_chart,
             ),
         )
 
     @mcp.tool(title="Liquidity vacuums", description=VACUUMS, annotations=READ_ONLY)
+    @over_window
     async def get_liquidity_vacuums(
-        symbol: Symbol,
-        duration_hours: DurationHours = 24,
-        start_time: StartTime = None,
-        end_time: EndTime = None,
-        session: Session = None,
+        window: WindowArguments,
+        *,
         row_size: RowSize = None,
         rule: Annotated[
             Any, TEXT, Field(description="thin (mean baseline, smoothed) or origin (median baseline)")
@@ -164,19 +117,22 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
         detail: DetailLevel = "summary",
         include_chart: IncludeChart = False,
     ) -> Annotated[CallToolResult, VacuumsAnswer]:
-        window = _window(symbol, duration_hours, start_time, end_time, session)
-        return await answer(
+        return await asking.about(
             window,
             partial(
                 vacuums_answer,
-                rule=_or(rule, "thin"),
+                rule=rule,
                 threshold_pct=threshold_pct,
                 row_size=row_size,
-                stop_hint=_or(stop_hint, "none"),
-                detail=_or(detail, "summary"),
+                stop_hint=stop_hint,
+                detail=detail,
                 include_chart=include_chart,
             ),
         )
+
+
+def add_coverage_tool(mcp: MCPServer, asking: Asking) -> None:
+    """What is kept."""
 
     @mcp.tool(title="Data coverage", description=COVERAGE, annotations=READ_ONLY)
     async def get_data_coverage(
@@ -200,50 +156,15 @@ def add_tools(mcp: MCPServer, tape: Tape) -> None:
             Any, TEXT, Field(description="summary, or full for the SHA-256 of each sealed hour of a symbol")
         ] = "summary",
     ) -> Annotated[CallToolResult, CoverageAnswer]:
-        return await result(
+        return await asking.result(
             partial(
                 coverage_answer,
-                tape,
+                asking.tape,
                 symbol=symbol,
                 duration_hours=duration_hours,
                 start_time=start_time,
                 end_time=end_time,
                 session=session,
-                detail=_or(detail, "summary"),
+                detail="summary" if detail is None else detail,
             )
         )
-
-
-def _or(written: Any, default: Any) -> Any:
-    """Some clients send null for every option that was not chosen."""
-    return default if written is None else written
-
-
-def _window(symbol: Any, duration_hours: Any, start_time: Any, end_time: Any, session: Any) -> dict[str, Any]:
-    return {
-        "symbol": symbol,
-        "duration_hours": _or(duration_hours, 24),
-        "start_time": start_time,
-        "end_time": end_time,
-        "session": session,
-    }
-
-
-def _analysed(tape: Tape, window: dict[str, Any], analyse: Callable[[Question], Answer]) -> Answer:
-    """Load and analyse."""
-    with tape.question(**window) as question:
-        return analyse(question)
-
-
-def _answer(make: Callable[[], Answer]) -> CallToolResult:
-    """Make and present; whatever has no answer leaves as a coded error."""
-    try:
-        answer = make()
-    except Refused as refused:
-        raise Refusal(refused.code, str(refused)) from refused
-    except LedgerError as error:
-        log.error("store unavailable", error=str(error))  # noqa: TRY400  the traceback says nothing more
-        raise Refusal(
-            "STORE_UNAVAILABLE", f"{error}; the recorder keeps running; try another window or ask again"
-        ) from error
-    return result_of(answer, answer.summary)

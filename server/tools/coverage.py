@@ -6,6 +6,7 @@ from typing import Any
 from pydantic import Field
 
 from server.tools.answers import (
+    Answer,
     Detail,
     GapShape,
     Shape,
@@ -79,10 +80,9 @@ class SymbolCoverage(Shape):
     warm_up: WarmUp | None
 
 
-class CoverageAnswer(Shape):
+class CoverageAnswer(Answer):
     """What is kept and what is missing from it, by exchange ids."""
 
-    summary: str
     as_of: str = Field(
         description="the instant of which all this is true; a symbol's last trade is kept.last"
     )

@@ -10,6 +10,7 @@ from analytics.nodes import Node
 from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
 from server.tools.answers import (
     MOST_GAPS,
+    Answer,
     Detail,
     Meta,
     Shape,
@@ -77,10 +78,9 @@ class Sample(Shape):
     ready_at: str | None = Field(description="when min_trades will be reached at this rate")
 
 
-class ProfileAnswer(Shape):
+class ProfileAnswer(Answer):
     """A volume profile: prices and volumes are decimal strings in `meta.units`."""
 
-    summary: str
     meta: Meta
     total_volume: str
     buy_volume: str

@@ -12,10 +12,11 @@ from typing import Any, Protocol, TypeVar
 from analytics.errors import BinsTooWide
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
+from storage.candles import MinuteCandles
 from storage.export import in_id_order
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import Coverage, Instrument, TradeColumns, decimal_of
+from storage.trades import Coverage, Instrument, TradeColumns, decimal_of, decimals_of
 from storage.view import LedgerView
 
 
@@ -67,10 +68,29 @@ class Question:
         chunks = self.view.chunks(self.window.start_ms, self.window.end_ms)
         return in_id_order(chunks, self.view.id_spans())
 
+    def candles(self) -> MinuteCandles:
+        """The window's minute candles."""
+        return self.view.candles(self.window.start_ms, self.window.end_ms)
+
+    @property
+    def covered_ms(self) -> int:
+        """How much of the window is known, at least a millisecond."""
+        return max(self.window.end_ms - self.window.start_ms - self.coverage.uncovered_ms, 1)
+
+    @property
+    def decimals(self) -> int:
+        """Those of a price."""
+        return decimals_of(self.instrument.tick)
+
     def over_prices(self, analyse: Callable[[PriceHistogram], T], *, exact: bool = False) -> T:
         """An analysis of the window's histogram: by bins where they serve, which is faster, else in the rows
         that are asked for, else by exact price."""
-        start_ms, end_ms = self.window.start_ms, self.window.end_ms
+        return self.over_prices_of(self.window.start_ms, self.window.end_ms, analyse, exact=exact)
+
+    def over_prices_of(
+        self, start_ms: int, end_ms: int, analyse: Callable[[PriceHistogram], T], *, exact: bool = False
+    ) -> T:
+        """The same of another window at the same instant."""
         row_size = None
         if not exact:
             try:

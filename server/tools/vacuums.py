@@ -12,6 +12,7 @@ from analytics.thin import Rule
 from analytics.vacuums import EdgeTail, LiquidityVacuums, Vacuum, liquidity_vacuums
 from server.tools.answers import (
     MOST_GAPS,
+    Answer,
     Detail,
     Meta,
     Shape,
@@ -87,10 +88,9 @@ class StopHints(Shape):
     short: StopHintShape | None
 
 
-class VacuumsAnswer(Shape):
+class VacuumsAnswer(Answer):
     """Thin price ranges, nearest first: prices and volumes are decimal strings in `meta.units`."""
 
-    summary: str
     meta: Meta
     rule: Rule
     baseline_row_volume: str
@@ -136,7 +136,7 @@ def vacuums_answer(
     found = question.over_prices(lambda histogram: analyse(histogram, question.trades()))
     answer = partial(_presented, question, found, level, sides, include_chart=bool(include_chart))
     answers = (answer(shown) for shown in range(SHOWN[level], 0, -1))
-    return next((made for made in answers if fits(made, made.summary, level)), answer(0))
+    return next((made for made in answers if fits(made, level)), answer(0))
 
 
 def _presented(

@@ -19,7 +19,7 @@ from storage.absences import Absence, Seen
 from storage.blocks import Block
 from storage.ledger import TradeLedger
 from storage.trades import Instrument, TradeColumns
-from tests.server.test_tools import BTCUSDT, END_MS, HOUR_MS, Desk, FakeRecording, FakeWarmup, text_of
+from tests.server.desks import BTCUSDT, END_MS, HOUR_MS, Desk, FakeRecording, FakeWarmup, text_of
 from tests.tapes import columns, rows_of, run_of
 
 LATER = END_MS + 100 * HOUR_MS

@@ -16,7 +16,7 @@ from server.health import readiness
 from server.settings import Settings
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
-from tests.server.test_tools import END_MS, FakeRecording, FakeWarmup
+from tests.server.desks import END_MS, FakeRecording, FakeWarmup
 from tests.tapes import run_of
 
 NOTHING = FillingState(GapCounts(), missing=0, out_of_reach=0, history=0, certified=0, fetched=0)

@@ -1,10 +1,7 @@
 """The tools through the official client in memory: shapes, coded errors, plain sums."""
 
-import asyncio
-import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -12,45 +9,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mcp import Client
-from mcp.server import MCPServer
-from mcp_types import CallToolResult, TextContent
 
 from analytics.developing import DevelopingLevels
 from analytics.rows import Rows
 from server.tools.answers import tokens_of
-from server.tools.catalogue import add_tools
 from server.tools.profile_tables import telling_changes
 from server.tools.tape import Tape
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
-from storage.trades import Instrument, TradeColumns
+from storage.trades import TradeColumns
+from tests.server.desks import BTCUSDT, END_MS, FLOW_TOOLS, HOUR_MS, Desk, FakeRecording, text_of
 from tests.tapes import START_MS, columns, rows_of
-
-HOUR_MS = 3_600_000
-END_MS = START_MS - START_MS % HOUR_MS + 24 * HOUR_MS
-BTCUSDT = Instrument("BTCUSDT", "binance spot", "BTC", "USDT", Decimal("0.01"), Decimal("0.00001"))
-
-
-@dataclass
-class FakeWarmup:
-    missing: int = 500
-    per_s: float = 100.0
-    held: int = 7
-
-
-@dataclass
-class FakeRecording:
-    """A recorder's word: up to date as of END_MS, with or without history on its way."""
-
-    warming: bool = False
-    symbols: tuple[str, ...] = ("BTCUSDT",)
-
-    def live_until_ms(self, symbol: str) -> int | None:
-        return END_MS
-
-    def warmup(self, symbol: str) -> FakeWarmup | None:
-        return FakeWarmup() if self.warming else None
 
 
 def market(*, trades: int = 3_000, first_id: int = 1) -> TradeColumns:
@@ -65,48 +34,6 @@ def market(*, trades: int = 3_000, first_id: int = 1) -> TradeColumns:
         identity = first_id + i
         rows.append((identity, time_ms, price, quantity, identity, identity, i % 3 == 0))
     return columns(rows)
-
-
-@dataclass
-class Desk:
-    """A server over a ledger with a day of trades."""
-
-    ledger: TradeLedger
-    recording: FakeRecording
-    retention_hours: float | None = None
-
-    def call(self, tool: str, **arguments: Any) -> CallToolResult:
-        async def run() -> CallToolResult:
-            mcp = MCPServer("test")
-            tape = Tape(self.ledger, self.recording, lambda: END_MS, self.retention_hours)
-            add_tools(mcp, tape)
-            async with Client(mcp) as client:
-                return await client.call_tool(tool, arguments)
-
-        return asyncio.run(run())
-
-    def answer(self, tool: str, **arguments: Any) -> dict[str, Any]:
-        """The structure of an answer, which is also in its text."""
-        result = self.call(tool, **arguments)
-        text = text_of(result)
-        assert not result.is_error, text
-        summary, _, structure = text.partition("\n")
-        assert json.loads(structure) == result.structured_content
-        answer: dict[str, Any] | None = result.structured_content
-        assert answer is not None
-        assert answer["summary"] == summary
-        return answer
-
-    def refusal(self, tool: str, **arguments: Any) -> str:
-        result = self.call(tool, **arguments)
-        assert result.is_error
-        return text_of(result)
-
-
-def text_of(result: CallToolResult) -> str:
-    content = result.content[0]
-    assert isinstance(content, TextContent)
-    return content.text
 
 
 @pytest.fixture
@@ -253,7 +180,7 @@ def test_a_questions_trades_are_in_id_order_where_their_times_are_not(tmp_path: 
     with TradeLedger.open(tmp_path / "edge") as ledger:
         ledger.keep_instrument(BTCUSDT, since_ms=0)
         ledger.append("BTCUSDT", columns(rows))
-        tape = Tape(ledger, FakeRecording(), lambda: END_MS)  # type: ignore[arg-type]
+        tape = Tape(ledger, FakeRecording(), lambda: END_MS)
         window: dict[str, Any] = dict.fromkeys(("start_time", "end_time", "session"))
         with tape.question(symbol="BTCUSDT", duration_hours=2, **window) as question:
             assert [i for chunk in question.trades() for i in chunk.id.tolist()] == [1, 2, 3, 4, 5, 6]
@@ -442,21 +369,16 @@ def test_what_an_answer_is_not_is_said_whatever_else_is_to_be_said(desk: Desk, t
 
 
 def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:
-    async def run() -> None:
-        mcp = MCPServer("test")
-        add_tools(mcp, Tape(desk.ledger, desk.recording, lambda: END_MS))
-        async with Client(mcp) as client:
-            tools = (await client.list_tools()).tools
-        assert [tool.name for tool in tools] == [*TOOLS, "get_data_coverage"]
-        for tool in tools:
-            assert tool.annotations is not None
-            assert tool.annotations.read_only_hint
-            assert tool.output_schema is not None
-            assert tool.title
-            assert ("symbol" in tool.input_schema.get("required", [])) == (tool.name in TOOLS)
-            assert all("description" in part for part in tool.input_schema["properties"].values())
-
-    asyncio.run(run())
+    tools = desk.tools()
+    assert list(tools) == [*TOOLS, *FLOW_TOOLS, "get_data_coverage"]
+    for name, tool in tools.items():
+        assert re.fullmatch("[a-z_]{1,64}", name)
+        assert tool.annotations is not None
+        assert tool.annotations.read_only_hint
+        assert tool.output_schema is not None
+        assert tool.title
+        assert ("symbol" in tool.input_schema.get("required", [])) == (name != "get_data_coverage")
+        assert all("description" in part for part in tool.input_schema["properties"].values())
 
 
 def test_an_answer_is_short_enough_for_a_model(desk: Desk) -> None:
