@@ -11,9 +11,18 @@ from .acceptance import FAST_LIMITS, at_rates, rig
 
 HOUR_S = 3_600
 DAY_SPEED = 2_000
-# At that speed half a minute is 15 ms of a busy machine's time.
+# At that speed half a minute is 15 ms of a busy machine's time, and two hours are 4 s:
+# nothing is to count as mute because the machine stood still.
 UNHURRIED = replace(
-    REAL, flush_s=20, watch_s=20, mute_s=7_200, behind_s=7_200, least_silence_s=7_200, most_silence_s=7_200
+    REAL,
+    flush_s=20,
+    watch_s=20,
+    mute_s=10 * HOUR_S,
+    behind_s=10 * HOUR_S,
+    least_silence_s=10 * HOUR_S,
+    most_silence_s=10 * HOUR_S,
+    least_life_s=10 * HOUR_S,
+    most_life_s=18 * HOUR_S,
 )
 
 
@@ -27,12 +36,14 @@ def test_a_day_of_ends_of_every_kind_loses_nothing_and_needs_no_rest(tmp_path: P
             asked = run.pages
             run.inject(End(links=(1,), age_s=HOUR_S))
             await run.pass_time(2 * HOUR_S, speed=DAY_SPEED)
-            for shutdown in (Shutdown(links=(2,), close_after_s=600), Shutdown(close_after_s=600)):
+            for shutdown in (Shutdown(links=(2,), close_after_s=1_800), Shutdown(close_after_s=1_800)):
                 run.inject(shutdown)
-                await run.pass_time(700, speed=300)
+                await run.pass_time(1_900, speed=300)
                 await run.pass_time(1 * HOUR_S, speed=DAY_SPEED)
             await run.pass_time(20 * HOUR_S, speed=DAY_SPEED)
             run.clock.speed = 100
+            # A link that is just being replaced has a successor beside it.
+            await run.until(lambda: run.exchange.links == 2)
             report = await run.judged()
             assert run.pages == asked
             lived_h = [
