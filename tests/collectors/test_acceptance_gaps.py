@@ -22,7 +22,6 @@ from collectors.rest import PAGE
 
 from .acceptance import AGG_TRADES, BY_ID, at_rates, rig
 
-
 # A stale server's symbols are late by different times: a hundred trades of the quieter one.
 STALE_MS = 4_000
 
