@@ -9,7 +9,13 @@ out=$(realpath -m "$1")
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 builder=${BUILDER:-$root/.venv/bin/python}
 tools=${TOOLS:-$root/.tools/bin}
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct)}
+if [[ -z ${SOURCE_DATE_EPOCH:-} ]]; then
+    if [[ -n $(git -C "$root" status --porcelain) ]]; then
+        echo "release: there are changes that no commit has; commit them first" >&2
+        exit 1
+    fi
+    SOURCE_DATE_EPOCH=$(git -C "$root" log -1 --format=%ct)
+fi
 export SOURCE_DATE_EPOCH
 umask 022
 
