@@ -83,7 +83,7 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
                     assert recorder.figures().links[0].waiting <= 100
                     monkeypatch.setattr(stream_module, "GATHER_S", 0.02)
                     head = ledger.runs("BTCUSDT")[-1].last_id
-                    await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 2_500)
+                    await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 1_500, within_s=60)
                     await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
                 assert_equals_exchange(ledger, exchange)
                 assert exchange.report().self_inflicted == []
