@@ -1,6 +1,6 @@
 """Why a question has no answer: each refusal says what happened, what is valid and what to try.
 
-    BinsTooWide          not for people: the histogram is coarser than the rows; ask with exact prices
+    BinsTooWide          not for people: the histogram is coarser than the rows; ask with finer bins
     Refused
     ├── NoTrades         the window holds no valid trade
     ├── OptionInvalid    an option lies outside its range
@@ -15,7 +15,12 @@ from typing import ClassVar
 
 
 class BinsTooWide(Exception):
-    """The histogram's bins are too wide for the rows wanted; one by exact price has the answer."""
+    """The histogram's bins are too wide for the rows wanted; one by exact price has the answer, and where the
+    rows were asked for, one in bins of their `row_size`."""
+
+    def __init__(self, row_size: Decimal | None = None) -> None:
+        super().__init__("the bins of the histogram are too wide for the rows")
+        self.row_size = row_size
 
 
 class Refused(Exception):

@@ -15,7 +15,7 @@ import numpy as np
 
 from analytics.errors import BinsTooWide, NoTrades, RowSizeInvalid, RowTooFine
 from storage.histograms import PriceHistogram, exact_bincount
-from storage.trades import INT64_MAX, IntArray, decimal_of, rescale, smallest_exponent
+from storage.trades import INT64_MAX, IntArray, decimal_of, decimals_of, rescale, smallest_exponent
 
 MAX_ROWS = 2_000
 PROFILE_ROWS = 100
@@ -148,7 +148,8 @@ def rows_of(ticks: TickHistogram, row_ticks: int) -> Rows:
     if row_ticks % ticks.bin_ticks:
         raise BinsTooWide
     first, last = _row_span(ticks.span, row_ticks)
-    row = ticks.at // row_ticks - first
+    row = ticks.at // row_ticks
+    row -= first
     size = last - first + 1
     buy, sell, trades = (
         exact_bincount(row, column, size) for column in (ticks.buy, ticks.sell, ticks.trades)
@@ -205,7 +206,7 @@ def asked_row_ticks(ticks: TickHistogram, row_size: Decimal) -> int:
         fits = next(m for m in row_ladder() if _row_count(traded, m) <= MAX_ROWS)
         raise RowTooFine(row_size, rows=rows, fits=ticks.tick * fits, limit=MAX_ROWS)
     if row_ticks % ticks.bin_ticks:
-        raise BinsTooWide
+        raise BinsTooWide(row_size)
     return row_ticks
 
 
@@ -252,14 +253,6 @@ def exact_total(values: IntArray) -> int:
     if len(values) == 0 or int(values.max()) * len(values) <= INT64_MAX:
         return int(values.sum())
     return sum(values.tolist())
-
-
-def decimals_of(step: Decimal) -> int:
-    """Decimals of a price or quantity step, trailing zeros aside: 2 for `0.0100`, 0 for `10`."""
-    exponent = step.normalize().as_tuple().exponent
-    if not isinstance(exponent, int):
-        raise ValueError(f"a step is a finite number, not {step}")
-    return max(0, -exponent)
 
 
 def _quantity_exponent(histogram: PriceHistogram, lot: Decimal | None) -> int:

@@ -14,8 +14,8 @@ import numpy as np
 from analytics.bars import DAY_MS
 from analytics.errors import BinsTooWide
 from analytics.profile import VolumeProfile
-from analytics.rows import decimals_of
 from storage.histograms import PriceHistogram
+from storage.trades import decimals_of
 
 # Begin and end within a UTC day.
 SESSION_TIMES: Mapping[str, tuple[timedelta, timedelta]] = {

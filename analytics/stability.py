@@ -24,6 +24,7 @@ RESAMPLES = 200
 MIN_BLOCKS = 6
 # Weighted sums are formed in float64, which is exact below 2**53; weights leave 4 bits of that.
 MOST_BITS = 49
+ROWS_AT_ONCE = 128
 
 
 def stabilities(
@@ -44,7 +45,7 @@ def stabilities(
     if len(traded) < MIN_BLOCKS or not zones:
         return [None] * len(zones)
     kept = [0] * len(zones)
-    for volume in _resampled(blocks[traded], poisson_weights(symbol, first_block + traded)):
+    for volume in _resampled(blocks, traded, poisson_weights(symbol, first_block + traded)):
         for at, is_thin in enumerate(_still_thin(volume, zones, rule, threshold_pct)):
             kept[at] += is_thin
     return [count / RESAMPLES for count in kept]
@@ -61,11 +62,14 @@ def _still_thin(
     return [int(volume[zone.rows].sum()) < limit * (zone.last - zone.first + 1) for zone in zones]
 
 
-def _resampled(blocks: IntArray, weights: npt.NDArray[np.float64]) -> IntArray:
+def _resampled(blocks: IntArray, traded: IntArray, weights: npt.NDArray[np.float64]) -> IntArray:
     """The volume by row of each resample, (resamples, rows), in units that keep the sums exact."""
     spare_bits = max(int(blocks.sum()).bit_length() - MOST_BITS, 0)
-    sums = weights @ (blocks >> spare_bits).astype(np.float64)
-    return sums.astype(np.int64)
+    sums = np.empty((len(weights), blocks.shape[1]), np.int64)
+    # Some rows at a time: copies of all blocks would be the most memory that a question takes.
+    for rows in (slice(at, at + ROWS_AT_ONCE) for at in range(0, blocks.shape[1], ROWS_AT_ONCE)):
+        sums[:, rows] = weights @ (blocks[traded, rows] >> spare_bits).astype(np.float64)
+    return sums
 
 
 def poisson_weights(symbol: str, blocks: IntArray) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ from analytics.largest import Sums, Tally, TopShare
 from analytics.rows import exact_total
 from analytics.strokes import ChunkStrokes, StrokeColumns
 from storage.candles import MinuteCandles
-from storage.histograms import FLOAT_EXACT, exact_bincount
+from storage.histograms import exact_bincount
 from storage.trades import INT64_MAX, IntArray, TradeColumns, decimal_of
 
 Side = Literal["buy", "sell"]
@@ -29,6 +29,8 @@ LARGE_ONE_IN = 1_000
 # Sizes go by powers of two of the quote asset; 2**60 of it have never been traded at once.
 SIZES = 64
 SMALLEST_POWER = -4
+# Integers below it are exact as floats.
+FLOAT_EXACT = 2**53
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, decimals_of, row_index, within_rows
+from analytics.rows import Rows, row_index, within_rows
 from analytics.stability import BLOCK_MS
 from analytics.thin import ThinZone
 from analytics.visits import VisitCounter, ZoneVisits
 from storage.histograms import exact_bincount
-from storage.trades import INT64_MAX, IntArray, TradeColumns, rescale
+from storage.trades import INT64_MAX, IntArray, TradeColumns, decimals_of, rescale
 
 FloatArray = npt.NDArray[np.float64]
 

@@ -4,7 +4,7 @@ Invariant: the zones follow from the histogram alone; the tape is read once and 
 so that a week streams by in little memory. Source: definitions, section 4 (docs/analytics.md).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -149,11 +149,13 @@ def liquidity_vacuums(
         first_row=rows.first,
         tick=rows.tick,
     )
-    window = _Window(symbol, rows, rule, threshold, last.quantize(rows.tick), start_ms, end_ms)
+    density = median_core_trades(rows)
+    window = _Window(
+        symbol, rows, rule, threshold, last.quantize(rows.tick), start_ms, end_ms, density >= DENSE_ROW_TRADES
+    )
     placed = [_placed(zone, window) for zone in thin.zones if zone.kind == "interior"]
     nearest = by_distance(placed, window.last)[:MAX_VACUUMS]
     tape = _read(trades, window, nearest)
-    density = median_core_trades(rows)
     return LiquidityVacuums(
         symbol=symbol,
         start_ms=start_ms,
@@ -164,7 +166,7 @@ def liquidity_vacuums(
         baseline_row_volume=float(thin.baseline / 10**rows.quantity_exp),
         last=window.last,
         sigma15m=_sigma15m(tape, window.last),
-        vacuums=_with_evidence(nearest, window, tape, dense=density >= DENSE_ROW_TRADES),
+        vacuums=tuple(_vacuums(nearest, window, tape)),
         total=len(placed),
         edge_tails=_edge_tails(thin, rows),
         stop_long=stop_hint(placed, window.last, rows.tick, "long"),
@@ -185,6 +187,7 @@ class _Window:
     last: Decimal
     start_ms: int
     end_ms: int
+    is_dense: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +198,15 @@ class _PlacedZone:
     id: str
     low: Decimal
     high: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What the tape says about a zone."""
+
+    visits: ZoneVisits
+    stability: float | None
+    grid_check: GridCheck
 
 
 def _placed(zone: ThinZone, window: _Window) -> _PlacedZone:
@@ -212,33 +224,21 @@ def _read(trades: Iterable[TradeColumns], window: _Window, zones: Sequence[_Plac
     return tape
 
 
-def _with_evidence(
-    zones: Sequence[_PlacedZone], window: _Window, tape: TapePass, *, dense: bool
-) -> tuple[Vacuum, ...]:
+def _vacuums(zones: Sequence[_PlacedZone], window: _Window, tape: TapePass) -> Iterator[Vacuum]:
     followed = [placed.zone for placed in zones]
     rule, threshold = window.rule, window.threshold_pct
     shares = stabilities(
         tape.blocks, tape.first_block, followed, symbol=window.symbol, rule=rule, threshold_pct=threshold
     )
     grids = grid_checks(tape.halves, window.rows, followed, rule=rule, threshold_pct=threshold)
-    return tuple(
-        _vacuum(placed, visits, stability, grid, window, tape, dense=dense)
-        for placed, visits, stability, grid in zip(zones, tape.visits(), shares, grids, strict=True)
-    )
+    for placed, visits, stability, grid in zip(zones, tape.visits(), shares, grids, strict=True):
+        yield _vacuum(placed, _Evidence(visits, stability, grid), window, tape)
 
 
-def _vacuum(
-    placed: _PlacedZone,
-    visits: ZoneVisits,
-    stability: float | None,
-    grid_check: GridCheck,
-    window: _Window,
-    tape: TapePass,
-    *,
-    dense: bool,
-) -> Vacuum:
+def _vacuum(placed: _PlacedZone, evidence: _Evidence, window: _Window, tape: TapePass) -> Vacuum:
     zone, rows, last = placed.zone, window.rows, window.last
     width = placed.high - placed.low + rows.tick
+    visits, stability = evidence.visits, evidence.stability
     sigma, traded_ms = _sigma15m(tape, last), tape.last_traded_ms(zone)
     ratio = speed_ratio(
         visits.median_cross_s,
@@ -262,7 +262,9 @@ def _vacuum(
         volume=rows.quantity(zone.volume),
         delta=rows.quantity(2 * int(rows.buy[zone.rows].sum()) - zone.volume),
         volume_deficit_pct=zone.deficit_pct,
-        impact=impact_of(zone.deficit_pct, gap=zone.gap, dense=dense, stability=stability, speed_ratio=ratio),
+        impact=impact_of(
+            zone.deficit_pct, gap=zone.gap, dense=window.is_dense, stability=stability, speed_ratio=ratio
+        ),
         visits=visits.visits,
         through=visits.through,
         rejected=visits.rejected,
@@ -272,7 +274,7 @@ def _vacuum(
         last_traded_ms=traded_ms,
         age_h=None if traded_ms is None else (window.end_ms - traded_ms) / HOUR_MS,
         stability=stability,
-        grid_check=grid_check,
+        grid_check=evidence.grid_check,
     )
 
 

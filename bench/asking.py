@@ -57,11 +57,12 @@ def vacuums_of(ledger: TradeLedger, symbol: str, start_ms: int, end_ms: int) -> 
 
 
 def over_prices(view: LedgerView, start_ms: int, end_ms: int, analyse: Callable[[PriceHistogram], T]) -> T:
-    """As `server.tools.tape.Question`: by the rollups' bins where they serve, else by exact prices."""
+    """As `server.tools.tape.Question`: by the rollups' bins where they serve, else in the rows that are asked
+    for, else by exact price."""
     try:
         return analyse(view.histogram(start_ms, end_ms, exact=False))
-    except BinsTooWide:
-        return analyse(view.histogram(start_ms, end_ms))
+    except BinsTooWide as refused:
+        return analyse(view.histogram(start_ms, end_ms, bin_size=refused.row_size))
 
 
 def odd_row_size(profile: VolumeProfile) -> Decimal:

@@ -12,9 +12,10 @@ import pandas as pd
 import polars as pl
 
 from bench.levels import Question, RowSums
-from storage.histograms import FLOAT_EXACT
 from storage.trades import TradeColumns
 
+# np.bincount adds in float64, which is exact for integers below this bound.
+FLOAT_EXACT = 2**53
 COLUMNS = ["time", "price", "quantity", "maker"]
 
 

@@ -18,14 +18,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, decimals_of, on_ticks, rows_of, vacuum_row_ticks
+from analytics.rows import Rows, on_ticks, rows_of, vacuum_row_ticks
 from analytics.tape import counting
 from analytics.thin import ThinZones, thin_zones
 from bench.memory_simulation import remembering, thin_but_not_fast, without_memory
 from collectors.trade_files import read_trades
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import IntArray, TradeColumns, rescale
+from storage.trades import IntArray, TradeColumns, decimals_of, rescale
 
 FloatArray = npt.NDArray[np.float64]
 # The trades with start_ms <= T < end_ms in id order.
@@ -255,16 +255,13 @@ def of_columns(trades: TradeColumns) -> Trades:
 
 
 def report(name: str, result: Result) -> Iterator[str]:
-    faster, through = result.faster, result.through
     yield f"{name}: {result.sets} matched sets on {result.days} days"
-    yield (
-        f"  S1, speed ratio {exp(faster.mean):.2f} (95 % {exp(faster.low):.2f} to {exp(faster.high):.2f}), "
-        f"p {faster.p:.3f}"
-    )
-    yield (
-        f"  S2, gone through {through.mean:+.2f} (95 % {through.low:+.2f} to {through.high:+.2f}), "
-        f"p {through.p:.3f}"
-    )
+    if result.sets:
+        faster, through = result.faster, result.through
+        ratio, low, high = (exp(at) for at in (faster.mean, faster.low, faster.high))
+        yield f"  S1, speed ratio {ratio:.2f} (95 % {low:.2f} to {high:.2f}), p {faster.p:.3f}"
+        interval = f"{through.low:+.2f} to {through.high:+.2f}"
+        yield f"  S2, gone through {through.mean:+.2f} (95 % {interval}), p {through.p:.3f}"
     yield f"  {result.claim}"
 
 

@@ -4,11 +4,11 @@ Invariant: what is missing is asked for by id and never by time, the one look-up
 a row goes into the ledger under its own id, whatever was asked for.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 
+from collectors.clock import Clock
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
 from storage.trades import Gap, TradeColumns
@@ -44,19 +44,17 @@ class Progress:
 class Backfill:
     """Asks REST for one page at a time, symbols in turn, a symbol's oldest gap first."""
 
-    def __init__(
-        self, ledger: TradeLedger, rest: BinanceRest, now_ms: Callable[[], int], *, warmup_ms: int
-    ) -> None:
+    def __init__(self, ledger: TradeLedger, rest: BinanceRest, clock: Clock, *, warmup_ms: int) -> None:
         self._ledger = ledger
         self._rest = rest
-        self._now_ms = now_ms
+        self._clock = clock
         self._warmup_ms = warmup_ms
         self._retries: dict[tuple[str, int], _Retry] = {}
         self._progress: dict[str, Progress] = {}
 
     def progress(self, symbol: str) -> Progress:
         """How far the fetching of a symbol's history has come in this run."""
-        return self._progress.setdefault(symbol, Progress(self._now_ms()))
+        return self._progress.setdefault(symbol, Progress(self._clock()))
 
     async def step(self, symbol: str) -> bool:
         """Fetch one page that the symbol lacks; whether one was asked for."""
@@ -81,7 +79,7 @@ class Backfill:
 
     async def _begin(self, symbol: str) -> None:
         """First start: the first page of the wanted history; the rest is then a gap before the live rows."""
-        from_ms = self._now_ms() - self._warmup_ms
+        from_ms = self._clock() - self._warmup_ms
         if self._warmup_ms:
             rows = await self._rest.trades_from_time(symbol, from_ms)
             self._add(symbol, rows)
@@ -89,7 +87,7 @@ class Backfill:
         self._ledger.set_warmup(symbol, from_ms)
 
     def _next_gap(self, symbol: str) -> Gap | None:
-        now_ms = self._now_ms()
+        now_ms = self._clock()
         for gap in self._ledger.gaps(symbol):
             retry = self._retries.get((symbol, gap.first_id))
             if retry is None or retry.not_before_ms <= now_ms:
@@ -122,14 +120,14 @@ class Backfill:
     def _add(self, symbol: str, rows: TradeColumns) -> None:
         progress = self.progress(symbol)
         progress.fetched += self._ledger.append(symbol, rows).new
-        progress.until_ms = self._now_ms()
+        progress.until_ms = self._clock()
 
     def _ask_later(self, symbol: str, gap: Gap, rows: TradeColumns) -> None:
         """REST lags behind the stream, or its history begins later than the gap."""
         delay_ms = FIRST_RETRY_MS
         if known := self._retries.get((symbol, gap.first_id)):
             delay_ms = min(known.delay_ms * 2, LONGEST_RETRY_MS)
-        self._retries[symbol, gap.first_id] = _Retry(self._now_ms() + delay_ms, delay_ms)
+        self._retries[symbol, gap.first_id] = _Retry(self._clock() + delay_ms, delay_ms)
         log.warning(
             "gap not served",
             symbol=symbol,

@@ -3,7 +3,6 @@
 Invariant: the exchange's own count decides (X-MBX-USED-WEIGHT-1M), and a 429 or 418 is obeyed to the second.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -22,6 +21,7 @@ from collectors.binance import (
     parse_api_error,
     parse_exchange_info,
 )
+from collectors.clock import Clock
 from collectors.links import LOOPBACK
 from storage.trades import TradeColumns
 
@@ -97,9 +97,9 @@ class WeightBudget:
 class BinanceRest:
     """The requests that a recorder makes; every method raises `RestAway` or `RestRefused`."""
 
-    def __init__(self, base_url: str, now_ms: Callable[[], int], *, share: float = SHARE) -> None:
+    def __init__(self, base_url: str, clock: Clock, *, share: float = SHARE) -> None:
         self.base_url = base_url.rstrip("/")
-        self._now_ms = now_ms
+        self._clock = clock
         self.budget = WeightBudget(share=share)
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
@@ -142,9 +142,9 @@ class BinanceRest:
         return page.trades
 
     async def _get(self, path: str, query: Mapping[str, str | int], weight: int) -> bytes:
-        while wait_ms := self.budget.wait_ms(weight, self._now_ms()):
+        while wait_ms := self.budget.wait_ms(weight, self._clock()):
             log.debug("rest waits", wait_s=wait_ms / 1000)
-            await asyncio.sleep(wait_ms / 1000)
+            await self._clock.sleep(wait_ms / 1000)
         try:
             reply = await self._client.get(path, params=dict(query))
         except httpx.HTTPError as error:
@@ -162,11 +162,11 @@ class BinanceRest:
     def _note_weight(self, reply: httpx.Response) -> None:
         used = reply.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdigit():
-            self.budget.seen(int(used), self._now_ms())
+            self.budget.seen(int(used), self._clock())
         if reply.status_code in (429, 418):
             asked = reply.headers.get("Retry-After", "")
             seconds = int(asked) if asked.isdigit() else 60
-            self.budget.bar(seconds, self._now_ms())
+            self.budget.bar(seconds, self._clock())
             log.warning("rest barred", status=reply.status_code, seconds=seconds)
 
     def _understood(self, parse: Callable[[bytes], T], body: bytes) -> T:

@@ -18,7 +18,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from collectors.recorder import NoSymbols, Recorder, lasting
+from collectors.instruments import NoSymbols
+from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, MetricsEndpoint
@@ -41,28 +42,37 @@ INSTRUCTIONS = (
 )
 
 
-def wall_clock_ms() -> int:
-    return time.time_ns() // 1_000_000
+class WallClock:
+    """The world's time."""
+
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+wall_clock = WallClock()
 
 
 def create_app(settings: Settings) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
-    rest = BinanceRest(settings.rest_url, wall_clock_ms)
+    rest = BinanceRest(settings.rest_url, wall_clock)
     recorder = Recorder(
         ledger,
         rest,
         symbols=settings.symbols,
         stream_urls=settings.stream_urls,
         warmup_ms=settings.warmup_ms,
-        now_ms=wall_clock_ms,
+        clock=wall_clock,
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
-    upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock_ms)
+    upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
     mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
     add_tools(
-        mcp, Tape(ledger, recorder, wall_clock_ms, retention_hours=float(settings.retention_hours) or None)
+        mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     )
     answered = security(settings.allowed_hosts, settings.allowed_origins)
     transports = Transports(mcp, answered)

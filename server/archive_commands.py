@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Any
 
+from collectors.clock import Clock
 from server.logs import set_up_logs
 from server.settings import Settings
 
@@ -16,7 +17,7 @@ SettingsFrom = Callable[[argparse.Namespace], Settings]
 
 
 def add_archive_commands(
-    commands: Any, add_settings: AddSettings, settings_from: SettingsFrom, now_ms: Callable[[], int]
+    commands: Any, add_settings: AddSettings, settings_from: SettingsFrom, clock: Clock
 ) -> None:
     """Register both commands with the parser of `tapedeck`."""
     backfill = commands.add_parser("backfill", help="bring past days into the ledger from daily dumps")
@@ -34,7 +35,7 @@ def add_archive_commands(
         help="UTC day before which it ends (default: up to what is held, so that no gap remains)",
     )
     add_settings(backfill, ["data_dir", "archive_url", "rest_url", "retention_hours"])
-    backfill.set_defaults(run=lambda given: _backfill(given, settings_from(given), now_ms))
+    backfill.set_defaults(run=lambda given: _backfill(given, settings_from(given), clock))
     audit = commands.add_parser("audit", help="compare a day of the ledger with its daily dump")
     audit.add_argument("day", type=_day, metavar="DAY", help="UTC day, such as 2026-11-22")
     audit.add_argument(
@@ -51,11 +52,11 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is no day; write it as 2026-11-22") from error
 
 
-def _backfill(given: argparse.Namespace, settings: Settings, now_ms: Callable[[], int]) -> int:
+def _backfill(given: argparse.Namespace, settings: Settings, clock: Clock) -> int:
     from server.backfill import backfill
 
     set_up_logs(settings)
-    return backfill(given.symbol, given.first, given.past, settings, now_ms)
+    return backfill(given.symbol, given.first, given.past, settings, clock)
 
 
 def _audit(given: argparse.Namespace, settings: Settings) -> int:

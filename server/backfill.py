@@ -6,7 +6,7 @@ Invariant: no row that is held is changed; a day is told of in one line.
 import asyncio
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +14,7 @@ from itertools import pairwise
 
 from collectors.archive import Archive, ArchiveError
 from collectors.binance import ExchangeInfo, start_of
+from collectors.clock import Clock
 from collectors.history import Day, History, OtherTape, days_between
 from collectors.rest import SHARE, BinanceRest, RestError
 from server.progress import Bars
@@ -47,15 +48,13 @@ class BackfillRefused(Exception):
     """Days that cannot be asked for, and why."""
 
 
-def backfill(
-    symbol: str, first: date, past: date | None, settings: Settings, now_ms: Callable[[], int]
-) -> int:
+def backfill(symbol: str, first: date, past: date | None, settings: Settings, clock: Clock) -> int:
     """Bring the days from `first` to before `past`; 1 where ids of theirs are still missing."""
     try:
-        _check_retention(first, settings, now_ms())
+        _check_retention(first, settings, clock())
         if past is not None and past <= first:
             raise BackfillRefused(f"--to {past} is not after --from {first}; it is exclusive")
-        return asyncio.run(_bring(symbol, first, past, settings, now_ms))
+        return asyncio.run(_bring(symbol, first, past, settings, clock))
     except (BackfillRefused, ArchiveError, RestError, OtherTape) as error:
         print(f"tapedeck: {error}", file=sys.stderr)
         return 1
@@ -72,24 +71,22 @@ def _check_retention(first: date, settings: Settings, now_ms: int) -> None:
     )
 
 
-async def _bring(
-    symbol: str, first: date, past: date | None, settings: Settings, now_ms: Callable[[], int]
-) -> int:
+async def _bring(symbol: str, first: date, past: date | None, settings: Settings, clock: Clock) -> int:
     share = SHARE_BESIDE_A_SERVER if is_locked(settings.data_dir) else SHARE
     async with (
         Archive(settings.archive_url) as archive,
-        BinanceRest(settings.rest_url, now_ms, share=share) as rest,
+        BinanceRest(settings.rest_url, clock, share=share) as rest,
     ):
         exchange = await rest.exchange_info([symbol])
-        with _taking_rows(settings, symbol, exchange, now_ms()) as ledger, Bars(symbol) as bars:
-            past = past or _meeting(ledger.runs, now_ms())
+        with _taking_rows(settings, symbol, exchange, clock()) as ledger, Bars(symbol) as bars:
+            past = past or _meeting(ledger.runs, clock())
             history = History(
                 archive,
                 rest,
                 ledger.intake,
                 symbol,
                 ledger.runs,
-                now_ms,
+                clock,
                 venue=ledger.venue,
                 progress=bars,
             )

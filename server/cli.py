@@ -23,7 +23,7 @@ from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, Recor
 from collectors.exchange.control import serving_control
 from collectors.exchange.faults import AnyFault, UnknownFault, read_faults
 from server import export_command, ledger_commands, verify_command
-from server.app import prepared_app, wall_clock_ms
+from server.app import prepared_app, wall_clock
 from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
 from server.transports import HTTP_PATH, SSE_PATH
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     exchange.set_defaults(run=_exchange)
     for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
-    add_archive_commands(commands, _add_settings, settings_from, wall_clock_ms)
+    add_archive_commands(commands, _add_settings, settings_from, wall_clock)
     return parser
 
 
@@ -225,7 +225,7 @@ def _demo_exchange(seed: int) -> Iterator[dict[str, str]]:
 
 
 def _exchange(given: argparse.Namespace) -> int:
-    started_ms = wall_clock_ms()
+    started_ms = wall_clock()
     market: Market = GeneratedMarket(given.seed, rate=given.rate)
     if given.recording:
         try:
@@ -250,12 +250,12 @@ def _faults(path: Path | None) -> list[AnyFault]:
 
 async def _serve_exchange(market: Market, faults: Sequence[AnyFault], given: argparse.Namespace) -> None:
     movable = given.control_port is not None or given.clock_speed != 1
-    clock = VirtualClock(wall_clock_ms(), speed=given.clock_speed) if movable else None
+    clock = VirtualClock(wall_clock(), speed=given.clock_speed) if movable else None
     async with contextlib.AsyncExitStack() as stack:
         exchange = await stack.enter_async_context(
             Exchange(
                 market,
-                clock=clock or wall_clock_ms,
+                clock=clock or wall_clock,
                 host=given.host,
                 port=given.port,
                 history_hours=given.history_hours,

@@ -4,6 +4,7 @@ Invariant: what is decoded equals what was encoded, to the last digit, and bytes
 shape are refused by name. docs/storage-format.md holds the grammar and a worked example.
 """
 
+import struct
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -83,14 +84,11 @@ def decode_second_batches(values: Sequence[bytes]) -> TradeColumns:
 
     Raises `CorruptRecord` for bytes that are no second-batch and `NewerFormat` for an unknown version.
     """
-    heads: dict[int, list[list[int]]] = {CONSECUTIVE: [], STEPPED: []}
-    rows: dict[int, list[int]] = {CONSECUTIVE: [], STEPPED: []}
+    batches: dict[int, list[bytes]] = {version: [] for version in WIDTH}
     for value in values:
-        batch = _unpack(value)
-        version = batch[0]
-        heads[version].append([*batch[1:HEAD], (len(batch) - HEAD) // WIDTH[version]])
-        rows[version] += batch[HEAD:]
-    parts = [_columns(version, heads[version], rows[version]) for version in WIDTH if heads[version]]
+        numbers = _unpack(value)
+        batches[numbers[0]].append(_packed(numbers))
+    parts = [_columns(version, packed) for version, packed in batches.items() if packed]
     return TradeColumns.concat(parts).by_id()
 
 
@@ -108,61 +106,71 @@ def _unpack(value: bytes) -> list[int]:
     return batch
 
 
-def _columns(version: int, heads: list[list[int]], flat: list[int]) -> TradeColumns:
-    """All batches of one version as columns: every step column becomes one running sum."""
+def _packed(batch: list[int]) -> bytes:
+    """The numbers as 64-bit integers; `np.array` takes twice as long and lets other numbers pass."""
     try:
-        head, numbers = np.array(heads), np.array(flat)
-    except ValueError as error:
-        raise CorruptRecord(f"second-batch is no flat array: {error}") from error
-    if head.dtype != np.int64 or numbers.dtype != np.int64:
-        raise CorruptRecord("second-batch holds something that is no 64-bit integer")
-    rows = numbers.reshape(-1, WIDTH[version])
-    price_exps, quantity_exps, id0, first0, price0, second_ms, counts = head.T
-    if not np.all((head[:, :2] >= 0) & (head[:, :2] <= MOST_DECIMALS)):
-        raise CorruptRecord(
-            f"second-batch with decimal exponents {price_exps.max()} and {quantity_exps.max()}"
-        )
-    if not np.all((rows[:, 2] >= 0) & (rows[:, 2] < SECOND_MS)):
-        raise CorruptRecord("second-batch with a time outside its second")
-    if version == STEPPED and rows[:, 4].min() < 0:
-        raise CorruptRecord("second-batch whose ids do not ascend")
+        return struct.pack(f"{len(batch)}q", *batch)
+    except struct.error as error:
+        raise CorruptRecord(f"second-batch holds something that is no 64-bit integer: {error}") from error
+
+
+def _columns(version: int, batches: list[bytes]) -> TradeColumns:
+    """All batches of one version as columns: every step column becomes one running sum."""
+    head, rows, counts = _split(batches, WIDTH[version])
+    _check(version, head, rows)
+    _, price_exps, quantity_exps, id0, first0, price0, second_ms = head
+    price_step, quantity, ms, trades_in, *more_steps = rows
+    id_step, first_step = more_steps or [np.zeros_like(ms)] * 2
     starts = np.cumsum(counts) - counts
-    batch = np.repeat(np.arange(len(counts)), counts)
-    trades_in, quantity = rows[:, 3], rows[:, 1]
-    ids = id0[batch] + np.arange(len(rows)) - starts[batch]
-    step_before = trades_in - 1  # last id minus first id, so that the next first id follows
-    first_id = first0[batch] + _running(trades_in, starts, batch) - trades_in
-    if version == STEPPED:
-        ids = ids + _running(rows[:, 4], starts, batch)
-        first_id = first_id + _running(rows[:, 5], starts, batch)
-    price = price0[batch] + _running(rows[:, 0], starts, batch)
-    price_exp, quantity_exp = int(price_exps.max()), int(quantity_exps.max())
+    first_id = _running(trades_in + first_step, first0, starts, counts) - trades_in
+    price = _running(price_step, price0, starts, counts)
     return TradeColumns(
-        id=ids,
-        time_ms=second_ms[batch] + rows[:, 2],
-        price_int=_to_finest(price, price_exps[batch], price_exp),
-        quantity_int=_to_finest(np.abs(quantity), quantity_exps[batch], quantity_exp),
+        id=_running(id_step + 1, id0 - 1, starts, counts),
+        time_ms=np.repeat(second_ms, counts) + ms,
+        price_int=_to_finest(price, price_exps, counts),
+        quantity_int=_to_finest(np.abs(quantity), quantity_exps, counts),
         first_id=first_id,
-        last_id=first_id + step_before,
+        last_id=first_id + (trades_in - 1),
         buyer_is_maker=quantity < 0,
-        price_exp=price_exp,
-        quantity_exp=quantity_exp,
+        price_exp=int(price_exps.max()),
+        quantity_exp=int(quantity_exps.max()),
     )
 
 
-def _running(steps: IntArray, starts: IntArray, batch: IntArray) -> IntArray:
-    """Running sum of `steps` that begins anew with each batch, its first step included."""
+def _split(batches: list[bytes], width: int) -> tuple[IntArray, IntArray, IntArray]:
+    """The heads as (HEAD, batches) columns, the rows as (width, rows) columns, and the rows of each batch."""
+    numbers = np.frombuffer(b"".join(batches), np.int64)
+    sizes = np.array([len(batch) for batch in batches]) // numbers.itemsize
+    places = (np.cumsum(sizes) - sizes)[:, np.newaxis] + np.arange(HEAD)
+    in_rows = np.ones(len(numbers), np.bool_)
+    in_rows[places] = False
+    rows = np.ascontiguousarray(numbers[in_rows].reshape(-1, width).T)
+    return numbers[places].T, rows, (sizes - HEAD) // width
+
+
+def _check(version: int, head: IntArray, rows: IntArray) -> None:
+    exponents, ms = head[1:3], rows[2]
+    if exponents.min() < 0 or exponents.max() > MOST_DECIMALS:
+        raise CorruptRecord(f"second-batch with decimal exponents {exponents.min()} to {exponents.max()}")
+    if ms.min() < 0 or ms.max() >= SECOND_MS:
+        raise CorruptRecord("second-batch with a time outside its second")
+    if version == STEPPED and rows[4].min() < 0:
+        raise CorruptRecord("second-batch whose ids do not ascend")
+
+
+def _running(steps: IntArray, before: IntArray, starts: IntArray, counts: IntArray) -> IntArray:
+    """Running sum of `steps` that begins anew with each batch, from what was `before` its first step."""
     total = np.cumsum(steps)
-    before = total[starts] - steps[starts]
-    running: IntArray = total - before[batch]
+    running: IntArray = total + np.repeat(before - (total[starts] - steps[starts]), counts)
     return running
 
 
-def _to_finest(values: IntArray, exponents: IntArray, finest: int) -> IntArray:
-    """Values of mixed exponents at the finest of them."""
+def _to_finest(values: IntArray, exponents: IntArray, counts: IntArray) -> IntArray:
+    """Values of batches of mixed exponents at the finest of them."""
+    finest = exponents.max()
     if bool(np.all(exponents == finest)):
         return values
-    factors = np.power(10, finest - exponents)
+    factors = np.repeat(np.power(10, finest - exponents), counts)
     if bool(np.any(np.abs(values) > INT64_MAX // factors)):
         raise CorruptRecord(f"second-batch with values that do not fit in 64 bits at {finest} decimals")
     scaled: IntArray = values * factors

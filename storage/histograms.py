@@ -5,16 +5,14 @@ Invariant: every sum is the plain sum to the last unit; histograms of disjoint t
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from math import gcd
 from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
-from storage.trades import INT64_MAX, IntArray, TradeColumns, finest_exponents, rescale
-
-# np.bincount adds in float64, which is exact for integers below this bound.
-FLOAT_EXACT = 2**53
+from storage.trades import INT64_MAX, IntArray, TradeColumns, decimals_of, finest_exponents, rescale
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +138,11 @@ class PriceHistogram:
         """The same trades in bins of `bin_int` price units, a multiple of the present ones."""
         return self._summed(bin_int)
 
+    def in_bins_of(self, size: Decimal) -> "PriceHistogram":
+        """The same trades in bins of a size of price, a multiple of the present ones, however fine it is."""
+        exact = self.at_exponents(max(self.price_exp, decimals_of(size)), self.quantity_exp)
+        return exact.in_bins(int(size.scaleb(exact.price_exp)))
+
     def _summed(self, bin_int: int | None) -> "PriceHistogram":
         """One cell for each price or bin that occurs."""
         price, at = _distinct(self.price_int if bin_int is None else self.price_int // bin_int)
@@ -227,9 +230,7 @@ def exact_square_dot(weights: IntArray, values: IntArray) -> int:
 
 
 def exact_bincount(cells: npt.NDArray[np.int64], weights: IntArray, size: int) -> IntArray:
-    """Sum of `weights` per cell, exact to the last unit (np.bincount alone is not beyond 2**53)."""
-    if len(weights) and int(weights.max()) * len(weights) >= FLOAT_EXACT:
-        sums = np.zeros(size, np.int64)
-        np.add.at(sums, cells, weights)
-        return sums
-    return np.bincount(cells, weights, size).astype(np.int64)
+    """Sum of `weights` per cell in integers: np.bincount adds in float64, and takes twice as long."""
+    sums = np.zeros(size, np.int64)
+    np.add.at(sums, cells, weights)
+    return sums

@@ -4,6 +4,7 @@ Invariant: a symbol is closed by ":", so that BTCUSDT and BTCUSDC, or BTC and BT
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 SCHEMA = b"meta:schema"
@@ -74,21 +75,35 @@ class Name(NamedTuple):
 
 
 _SYMBOL = r"([^:\x00-\x20\x7f-\xff]+)"
+_SECONDS = re.compile(rf"trades:{_SYMBOL}".encode())
 _FORMS = (
-    (re.compile(rf"(trades):{_SYMBOL}:(\d{{13}})".encode()), SECOND_MS),
     (re.compile(rf"(blocks|rollup|candles):{_SYMBOL}:(\d{{13}})(?::([1-9]\d{{0,5}}))?".encode()), HOUR_MS),
     (re.compile(rf"(state|meta):{_SYMBOL}".encode()), 1),
 )
-_SECOND = re.compile(rf"trades:{_SYMBOL}:(\d{{10}})000".encode())
+
+
+def symbol_of_second(key: bytes) -> str | None:
+    """The symbol in the key of a second-batch; None where it is none."""
+    seconds, _, number = key.rpartition(b":")
+    if len(number) == 13 and number.isdigit() and number.endswith(b"000"):
+        return _symbol_in(seconds)
+    return None
+
+
+@lru_cache(maxsize=1024)
+def _symbol_in(seconds: bytes) -> str | None:
+    """The symbol whose seconds begin with these bytes: most keys, by far, and few symbols."""
+    found = _SECONDS.fullmatch(seconds)
+    return found[1].decode() if found else None
 
 
 def parsed(key: bytes) -> Name | None:
     """What a key says; None where it is none of ours. One behind `lost:` is named by the key it had."""
     if key == END:
         return Name("end")
-    second = _SECOND.fullmatch(key)
-    if second:  # most keys, by far
-        return Name("trades", second[1].decode(), int(second[2]) * SECOND_MS)
+    symbol = symbol_of_second(key)
+    if symbol is not None:
+        return Name("trades", symbol, int(key[-13:]))
     if key.startswith(b"lost:"):
         was = parsed(key.removeprefix(b"lost:"))
         return Name("lost") if was is None else was._replace(family="lost")

@@ -115,9 +115,11 @@ class _Recovery:
         with self._database.reading(), self._database.snapshot() as snapshot:
             self._load_small_records(snapshot)
             self._load_sealed_hours(snapshot)
-            seconds = groupby(family(snapshot, "trades"), lambda record: record[1].symbol)
-            for symbol, records in seconds:
-                for batch in batched(((key, value) for key, _, value in records), SECONDS_AT_ONCE):
+            seconds = snapshot.records(b"trades:", b"trades;")
+            for symbol, records in groupby(seconds, lambda record: keys.symbol_of_second(record[0])):
+                if symbol is None:
+                    continue
+                for batch in batched(records, SECONDS_AT_ONCE):
                     self._load_seconds(symbol, batch)
         for tape in self._found.tapes.values():
             tape.recovered()

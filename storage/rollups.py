@@ -4,8 +4,12 @@ Invariant: a rollup is a pure function of the rows of its block; sums over rollu
 """
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import ormsgpack
@@ -16,7 +20,11 @@ from storage.packing import pack, unpack
 from storage.trades import IntArray, TradeColumns
 
 # On disk: never reuse a number.
-ROLLUP = 1
+UNSIGNED = 1  # without a checksum
+ROLLUP = 2
+READ = (UNSIGNED, ROLLUP)
+# Bytes of the checksum, which are the record's last.
+CRC = 4
 # A bin is the largest power of ten of price units within this share of the price.
 BIN_SHARE = 50_000
 # The exchange's own precision, in which a digest is taken.
@@ -25,6 +33,20 @@ CANONICAL = np.dtype(
     [("a", "<i8"), ("T", "<i8"), ("p", "<i8"), ("q", "<i8"), ("f", "<i8"), ("l", "<i8"), ("m", "u1")]
 )
 _COLUMNS = {"p": "price_int", "b": "buy", "s": "sell", "nb": "buy_trades", "ns": "sell_trades"}
+
+
+class Deferred:
+    """A histogram that is decoded when it is first asked for; by two threads at once perhaps twice."""
+
+    def __init__(self, decode: Callable[[], PriceHistogram]) -> None:
+        self._decode: Callable[[], PriceHistogram] | None = decode
+
+    def __call__(self) -> PriceHistogram:
+        decode = self._decode
+        if decode is not None:
+            self._histogram = decode()
+            self._decode = None  # and with it go the bytes
+        return self._histogram
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,11 +60,17 @@ class Rollup:
     first_ms: int
     last_ms: int
     digest: bytes
-    histogram: PriceHistogram
+    summed: Deferred = field(compare=False)
+
+    @property
+    def histogram(self) -> PriceHistogram:
+        """The valid trades in bins, or by exact price. Raises `CorruptRecord`."""
+        return self.summed()
 
 
 def rollup_of(trades: TradeColumns) -> Rollup:
     """The rollup of one block's rows, ids ascending, at least one; times are of the first and last id."""
+    histogram = binned(PriceHistogram.of(trades))
     return Rollup(
         rows=len(trades),
         valid=int(trades.valid.sum()),
@@ -51,7 +79,7 @@ def rollup_of(trades: TradeColumns) -> Rollup:
         first_ms=int(trades.time_ms[0]),
         last_ms=int(trades.time_ms[-1]),
         digest=digest_of(trades),
-        histogram=binned(PriceHistogram.of(trades)),
+        summed=Deferred(lambda: histogram),
     )
 
 
@@ -86,7 +114,7 @@ def canonical_rows(trades: TradeColumns) -> bytes:
 
 
 def encode_rollup(rollup: Rollup) -> bytes:
-    """MessagePack map; the sums of notional exceed 64 bits and are decimal text."""
+    """MessagePack map; the sums of notional exceed 64 bits and are decimal text. The checksum comes last."""
     histogram, totals = rollup.histogram, rollup.histogram.totals
     record: dict[str, Any] = {
         "v": ROLLUP,
@@ -107,27 +135,32 @@ def encode_rollup(rollup: Rollup) -> bytes:
         record |= {"pq": str(totals.notional), "ppq": str(totals.square_notional)}
         for name, column in _COLUMNS.items():
             record[name] = pack(getattr(histogram, column))
-    return ormsgpack.packb(record)
+    unsigned = ormsgpack.packb(record | {"crc": bytes(CRC)})[:-CRC]
+    return unsigned + _checksum(unsigned)
+
+
+def _checksum(value: bytes) -> bytes:
+    return crc32(value).to_bytes(CRC, "big")
 
 
 def decode_rollup(value: bytes) -> Rollup:
-    """The rollup in `value`. Raises `CorruptRecord` and `NewerFormat`."""
-    try:
+    """The rollup in `value`. Raises `CorruptRecord` and `NewerFormat`.
+
+    Where its checksum vouches for the columns they are decoded when they are first asked for.
+    """
+    with _decoding(value):
         record = ormsgpack.unpackb(value)
-        if record["v"] != ROLLUP:
-            raise NewerFormat(f"rollup version {record['v']}; this tapedeck reads {ROLLUP}")
-        return _rollup(record)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise CorruptRecord(f"rollup of {len(value)} bytes is not what the format says: {error}") from error
+        if record["v"] not in READ:
+            raise NewerFormat(f"rollup version {record['v']}; this tapedeck reads {list(READ)}")
+        rollup = _rollup(value, record)
+        if record["v"] == UNSIGNED:
+            _ = rollup.histogram
+        elif value[-CRC:] != _checksum(value[:-CRC]):
+            raise ValueError("checksum differs")
+        return rollup
 
 
-def _rollup(record: dict[str, Any]) -> Rollup:
-    totals = None
-    columns: list[IntArray] = [np.empty(0, np.int64)] * len(_COLUMNS)
-    if "pq" in record:
-        totals = PriceTotals(record["lo"], record["hi"], record["g"], int(record["pq"]), int(record["ppq"]))
-        columns = [unpack(record[name], record["prices"]).astype(np.int64, copy=False) for name in _COLUMNS]
-    price, buy, sell, buy_trades, sell_trades = columns
+def _rollup(value: bytes, record: dict[str, Any]) -> Rollup:
     numbers = [record[name] for name in ("n", "valid", "i0", "i1", "t0", "t1", "pe", "qe")]
     if (
         not all(isinstance(number, int) for number in numbers)
@@ -142,7 +175,31 @@ def _rollup(record: dict[str, Any]) -> Rollup:
         first_ms=record["t0"],
         last_ms=record["t1"],
         digest=record["sha256"],
-        histogram=PriceHistogram(
-            price, buy, sell, buy_trades, sell_trades, record["pe"], record["qe"], totals, record["w"]
-        ),
+        summed=Deferred(partial(_decoded_histogram, value)),
     )
+
+
+def _decoded_histogram(value: bytes) -> PriceHistogram:
+    with _decoding(value):
+        return _histogram(ormsgpack.unpackb(value))
+
+
+def _histogram(record: dict[str, Any]) -> PriceHistogram:
+    totals = None
+    columns: list[IntArray] = [np.empty(0, np.int64)] * len(_COLUMNS)
+    if "pq" in record:
+        totals = PriceTotals(record["lo"], record["hi"], record["g"], int(record["pq"]), int(record["ppq"]))
+        columns = [unpack(record[name], record["prices"]).astype(np.int64, copy=False) for name in _COLUMNS]
+    price, buy, sell, buy_trades, sell_trades = columns
+    return PriceHistogram(
+        price, buy, sell, buy_trades, sell_trades, record["pe"], record["qe"], totals, record["w"]
+    )
+
+
+@contextmanager
+def _decoding(value: bytes) -> Iterator[None]:
+    """Whatever bytes that are no rollup lead to is a damaged record."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise CorruptRecord(f"rollup of {len(value)} bytes is not what the format says: {error}") from error

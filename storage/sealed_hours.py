@@ -97,9 +97,9 @@ def _stored_rollup(hour: StoredHour, expected: Rollup) -> tuple[Rollup | None, s
         return None, "the rollup of this block is gone"
     try:
         rollup = decode_rollup(hour.records["rollup"])
+        differing = _difference(rollup, expected) or _difference(rollup.histogram, expected.histogram)
     except CorruptRecord as error:
         return None, str(error)
-    differing = _difference(rollup, expected)
     return rollup, f"{differing} differs from what the block's trades add up to" if differing else ""
 
 
@@ -120,7 +120,7 @@ def _check_candles(hour: StoredHour, expected: MinuteCandles) -> list[Finding]:
 
 def _difference(one: Any, other: Any) -> str | None:
     """The name of the first field in which two dataclasses differ."""
-    for each in fields(one):
+    for each in (field for field in fields(one) if field.compare):
         a, b = getattr(one, each.name), getattr(other, each.name)
         if isinstance(a, np.ndarray):
             same = np.array_equal(a, b)

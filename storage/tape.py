@@ -62,7 +62,8 @@ class Tape:
 
     def new_among(self, trades: TradeColumns) -> TradeColumns:
         """The rows whose ids are not held and have not expired."""
-        return trades.take(~self.held.contains(trades.id) & (trades.id >= self.settled))
+        new = ~self.held.contains(trades.id) & (trades.id >= self.settled)
+        return trades if bool(new.all()) else trades.take(new)
 
     def restore(self, rows: TradeColumns) -> None:
         """Where rows of expired ids come back, or of ids before them, no expired id counts as held or settled
@@ -213,6 +214,11 @@ def _touched(hour_ms: int, gaps: tuple[Gap, ...]) -> bool:
 
 def _hours_of(rows: TradeColumns) -> list[int]:
     """The starts of the hours in which the rows were traded."""
+    if len(rows) == 0:
+        return []
+    first, last = keys.hour_of(int(rows.time_ms.min())), keys.hour_of(int(rows.time_ms.max()))
+    if first == last:
+        return [first]
     hours: list[int] = np.unique(rows.time_ms // keys.HOUR_MS * keys.HOUR_MS).tolist()
     return hours
 

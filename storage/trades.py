@@ -143,7 +143,7 @@ class Prints:
 
     def valid(self) -> "Prints":
         """Those that the exchange did not mark invalid."""
-        if bool(self.quantity_int.all()):
+        if len(self.quantity_int) == 0 or self.quantity_int.min() > 0:
             return self
         valid = self.quantity_int > 0
         columns = self.price_int[valid], self.quantity_int[valid], self.buyer_is_maker[valid]
@@ -221,6 +221,14 @@ def finest_exponents(parts: Iterable[Decimals]) -> tuple[int, int]:
 def decimal_of(n: int, exponent: int) -> Decimal:
     """`n * 10**-exponent` with exactly `exponent` decimals."""
     return Decimal(n).scaleb(-exponent)
+
+
+def decimals_of(step: Decimal) -> int:
+    """Decimals of a price or quantity step, trailing zeros aside: 2 for `0.0100`, 0 for `10`."""
+    exponent = step.normalize().as_tuple().exponent
+    if not isinstance(exponent, int):
+        raise ValueError(f"a step is a finite number, not {step}")
+    return max(0, -exponent)
 
 
 def rescale(values: IntArray, exponent: int, wanted: int) -> IntArray:

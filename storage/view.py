@@ -6,6 +6,7 @@ from their rollups; trades are decoded where a window cuts an hour, and where th
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import TypeVar
 
 import numpy as np
@@ -117,42 +118,50 @@ class LedgerView:
         """The rows with start_ms <= T < end_ms in id order."""
         return TradeColumns.concat(list(self.chunks(start_ms, end_ms))).by_id()
 
-    def histogram(self, start_ms: int, end_ms: int, *, exact: bool = True) -> PriceHistogram:
-        """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins."""
+    def histogram(
+        self, start_ms: int, end_ms: int, *, exact: bool = True, bin_size: Decimal | None = None
+    ) -> PriceHistogram:
+        """Quantity by price over [start_ms, end_ms): by exact price, or in the rollups' bins. Exact prices
+        come in bins of `bin_size` where one is given."""
         parts: list[PriceHistogram] = []
         in_bins: list[int] = []
-        summed: list[Rollup] = []
+        summed: list[int] = []
         for hour_ms in self._hours(start_ms, end_ms):
-            rollups = self._rollups(hour_ms)
             whole = self._is_whole(hour_ms, start_ms, end_ms)
-            if whole and (not exact or all(part.histogram.bin_int is None for part in rollups)):
-                summed += rollups
+            if whole and (not exact or all(part.bin_int is None for part in self._histograms(hour_ms))):
+                summed.append(hour_ms)
                 parts += [self._histogram_of(rows, exact=exact) for rows in self._open_rows(hour_ms)]
             elif whole and hour_ms not in self._held.open:
                 in_bins.append(hour_ms)
             else:
                 parts.append(PriceHistogram.of(self._rows(hour_ms, start_ms, end_ms)))
         parts.append(self._sum_of(summed))
-        return self._by_exact_price(in_bins, parts) if in_bins else PriceHistogram.merge(parts)
+        if in_bins:
+            return self._from_trades(in_bins, parts, bin_size)
+        merged = PriceHistogram.merge(parts)
+        return merged if bin_size is None else merged.in_bins_of(bin_size)
 
-    def _sum_of(self, rollups: Sequence[Rollup]) -> PriceHistogram:
+    def _sum_of(self, hours: Sequence[int]) -> PriceHistogram:
         """The histograms of whole hours together; kept, since a window that moves on holds the same hours for
         an hour."""
         return self._worked_out.histograms.of(
-            (self._symbol, *(rollup.digest for rollup in rollups)),
-            lambda: PriceHistogram.merge([rollup.histogram for rollup in rollups]),
+            (self._symbol, *(rollup.digest for hour_ms in hours for rollup in self._rollups(hour_ms))),
+            lambda: PriceHistogram.merge([part for hour_ms in hours for part in self._histograms(hour_ms)]),
         )
 
-    def _by_exact_price(self, hours: Sequence[int], parts: Sequence[PriceHistogram]) -> PriceHistogram:
+    def _from_trades(
+        self, hours: Sequence[int], parts: Sequence[PriceHistogram], bin_size: Decimal | None
+    ) -> PriceHistogram:
         """The trades of whole sealed hours, for which blocks are decoded, and those of exact `parts`."""
         parts = [part for part in parts if len(part)]
-        rollups = [rollup.histogram for hour_ms in hours for rollup in self._rollups(hour_ms)]
-        ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))])
+        rollups = [part for hour_ms in hours for part in self._histograms(hour_ms)]
+        ladder = PriceLadder.spanning([*parts, *(part for part in rollups if len(part))], bin_size)
         if ladder is None:
             decoded = (
                 PriceHistogram.of(self._rows(hour_ms, hour_ms, hour_ms + keys.HOUR_MS)) for hour_ms in hours
             )
-            return PriceHistogram.merge([*decoded, *parts])
+            merged = PriceHistogram.merge([*decoded, *parts])
+            return merged if bin_size is None else merged.in_bins_of(bin_size)
         for prints in self._blocks(hours, Block.prints):
             ladder.add(prints)
         for part in parts:
@@ -348,6 +357,17 @@ class LedgerView:
 
     def _rollups(self, hour_ms: int) -> list[Rollup]:
         return list(self._held.sealed.get(hour_ms, {}).values())
+
+    def _histograms(self, hour_ms: int) -> list[PriceHistogram]:
+        """Those of an hour's rollups."""
+        found = []
+        for part, rollup in self._held.sealed.get(hour_ms, {}).items():
+            try:
+                found.append(rollup.histogram)
+            except CorruptRecord as error:
+                name = keys.rollup(self._symbol, hour_ms, part).decode()
+                raise CorruptRecord(f"{name}: {error}; {LEFT}") from error
+        return found
 
     def _parts(self, first: bytes, stop: bytes) -> Iterator[tuple[int, int, bytes]]:
         """Hour, part and value of the records of sealed hours."""

@@ -1,7 +1,15 @@
 """The clock of tests that run against real sockets."""
 
+import asyncio
 import time
 
 
-def wall_ms() -> int:
-    return time.time_ns() // 1_000_000
+class WallClock:
+    def __call__(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+wall_ms = WallClock()

@@ -6,8 +6,10 @@ from dataclasses import fields, is_dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+import ormsgpack
 import plyvel
 
 from storage.candles import MinuteCandles
@@ -121,6 +123,8 @@ def _answers(
         yield "trades", rows_of(view.trades(*window)) == rows_of(rows)
         exact, plain = view.histogram(*window), PriceHistogram.of(rows)
         yield "histogram", same(exact, plain)
+        size = Decimal("3.37")
+        yield "in rows", same(view.histogram(*window, bin_size=size), plain.in_bins_of(size))
         binned = view.histogram(*window, exact=False)
         plain = plain.at_exponents(binned.price_exp, binned.quantity_exp)
         yield "binned", same(binned, plain if binned.bin_int is None else plain.in_bins(binned.bin_int))
@@ -129,6 +133,12 @@ def _answers(
         yield "candles", same(candles.at_exponents(*exponents), made.at_exponents(*exponents))
         last = view.last_trade(*window)
         yield "last", rows_of(last) == rows_of(rows)[-1:]
+
+
+def signed(record: dict[str, Any]) -> bytes:
+    """A rollup's record as a writer makes it, with the checksum that fits."""
+    unsigned = ormsgpack.packb(record)[:-4]
+    return unsigned + crc32(unsigned).to_bytes(4, "big")
 
 
 def same(one: Any, other: Any) -> bool:

@@ -28,7 +28,6 @@ from storage.codec import encode_second_batch
 from storage.database import OPTIONS
 from storage.ledger import TradeLedger
 from storage.rollups import encode_rollup, rollup_of
-from storage.trades import TradeColumns
 from tests.tapes import START_MS, columns
 
 ROOT = Path(__file__).parents[1]
@@ -43,6 +42,7 @@ HOUR = keys.hour_of(START_MS)
 FIRST = (3601227001, START_MS + 12, 61837_63 * 10**6, 2_000 * 10**3, 3735683259, 3735683259, True)
 SECOND = (3601227002, START_MS + 12, 61837_63 * 10**6, 4_827 * 10**3, 3735683260, 3735683263, True)
 THIRD = (3601227003, START_MS + 700, 61838_00 * 10**6, 51 * 10**3, 3735683264, 3735683264, False)
+INVALID = (3601227004, START_MS + 700, 0, 0, -1, -1, False)
 
 
 @pytest.fixture(autouse=True)
@@ -228,13 +228,17 @@ def is_key(value: object) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("version", "trades"), [(1, columns([FIRST, SECOND, THIRD])), (2, columns([FIRST, THIRD]))]
+    ("example", "encoded"),
+    [
+        ("version 1", encode_second_batch(columns([FIRST, SECOND, THIRD]))),
+        ("version 2", encode_second_batch(columns([FIRST, THIRD]))),
+        ("a rollup", encode_rollup(rollup_of(columns([INVALID])))),
+    ],
 )
-def test_the_worked_examples_are_what_the_code_writes(version: int, trades: TradeColumns) -> None:
-    section = FORMAT.partition(f"### Worked example, version {version}")[2]
+def test_the_worked_examples_are_what_the_code_writes(example: str, encoded: bytes) -> None:
+    section = FORMAT.partition(f"### Worked example, {example}")[2]
     block = re.search(r"^```hex\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
     assert block is not None
-    encoded = encode_second_batch(trades)
     assert "".join(line.split()[0] for line in block[1].splitlines()) == encoded.hex()
     assert f"{len(encoded)} bytes" in section.partition("```hex")[0]
 

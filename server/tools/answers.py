@@ -14,9 +14,8 @@ from typing import Literal, TypeVar
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
 
-from analytics.rows import decimals_of
 from server.tools.arguments import Window, iso
-from storage.trades import Coverage, Gap, Instrument
+from storage.trades import Coverage, Gap, Instrument, decimals_of
 
 MOST_GAPS = {"summary": 2, "full": 5}
 MOST_CAVEATS = 3

@@ -151,8 +151,8 @@ def profile_answer(
             [
                 lacking(question.coverage),
                 _few(profile, sample),
-                NO_CHART if include_chart else None,
                 NOT_ORDERS,
+                NO_CHART if include_chart else None,
             ]
         ),
         no_other_levels=True,

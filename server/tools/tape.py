@@ -4,20 +4,19 @@ Invariant: one question, one snapshot; its trades, histogram and coverage are of
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Protocol, TypeVar
 
 from analytics.errors import BinsTooWide
-from analytics.rows import decimals_of
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
 from storage.candles import MinuteCandles
 from storage.export import in_id_order
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import Coverage, Instrument, TradeColumns, decimal_of
+from storage.trades import Coverage, Instrument, TradeColumns, decimal_of, decimals_of
 from storage.view import LedgerView
 
 
@@ -84,17 +83,21 @@ class Question:
         return decimals_of(self.instrument.tick)
 
     def over_prices(self, analyse: Callable[[PriceHistogram], T], *, exact: bool = False) -> T:
-        """An analysis of the window's histogram: by bins where they serve, which is faster, else exact."""
+        """An analysis of the window's histogram: by bins where they serve, which is faster, else in the rows
+        that are asked for, else by exact price."""
         return self.over_prices_of(self.window.start_ms, self.window.end_ms, analyse, exact=exact)
 
     def over_prices_of(
         self, start_ms: int, end_ms: int, analyse: Callable[[PriceHistogram], T], *, exact: bool = False
     ) -> T:
         """The same of another window at the same instant."""
+        row_size = None
         if not exact:
-            with suppress(BinsTooWide):
+            try:
                 return analyse(self.view.histogram(start_ms, end_ms, exact=False))
-        return analyse(self.view.histogram(start_ms, end_ms))
+            except BinsTooWide as refused:
+                row_size = refused.row_size
+        return analyse(self.view.histogram(start_ms, end_ms, bin_size=row_size))
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,8 +177,8 @@ def _presented(
             [
                 lacking(question.coverage),
                 "Few trades a row: thin rows may be chance." if found.low_sample else None,
-                NO_CHART if include_chart else None,
                 THIN_NOT_FAST,
+                NO_CHART if include_chart else None,
             ]
         ),
         no_other_levels=True,

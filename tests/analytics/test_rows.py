@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analytics.errors import NoTrades, RowSizeInvalid, RowTooFine
+from analytics.errors import BinsTooWide, NoTrades, RowSizeInvalid, RowTooFine
 from analytics.rows import (
     asked_row_ticks,
     core_rows,
@@ -159,6 +159,19 @@ def test_vacuum_rows_of_a_small_sample_stay_as_many_as_they_can(tape: Tape) -> N
     ticks = on_ticks(tape.histogram, tape.tick)
 
     assert vacuum_row_ticks(ticks) == oracle.vacuum_row_ticks(tape.prints, Fraction(ticks.tick))
+
+
+def test_bins_too_wide_for_the_rows_asked_for_name_those_rows() -> None:
+    """The rows of a default size follow from finer prices than the bins have, so they are not named."""
+    prices = [f"100.{cents:02d}" for cents in range(0, 100, 3)] * 20
+    ticks = on_ticks(histogram(*prices).in_bins(10), Decimal("0.01"))
+
+    with pytest.raises(BinsTooWide) as asked:
+        profile_row_ticks(ticks, Decimal("0.37"))
+    assert asked.value.row_size == Decimal("0.37")
+    with pytest.raises(BinsTooWide) as default:
+        profile_row_ticks(ticks)
+    assert default.value.row_size is None
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import recorder as recorder_module
 from collectors.exchange import Exchange, GeneratedMarket, Limits
-from collectors.recorder import NoSymbols, Recorder
+from collectors.instruments import NoSymbols
+from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
 from storage import ledger as ledger_module
 from storage.database import Database
@@ -44,7 +45,7 @@ async def recording(
             symbols=symbols or ["BTCUSDT"],
             stream_urls=[stream_url or exchange.stream_url] * links,
             warmup_ms=warmup_ms,
-            now_ms=wall_ms,
+            clock=wall_ms,
             rest_lag_ms=500,
         )
         await recorder.prepare()

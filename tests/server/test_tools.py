@@ -299,6 +299,16 @@ def test_every_wrong_option_gets_its_coded_error(desk: Desk, tool: str, argument
     assert desk.refusal(tool, symbol="BTCUSDT", **arguments).startswith("OPTION_INVALID: ")
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_rows_that_no_bin_fits_are_the_same_once_their_hours_are_sealed(desk: Desk, tool: str) -> None:
+    before = desk.answer(tool, symbol="BTCUSDT", row_size="3.37")
+    for _ in range(2):
+        desk.ledger.seal(END_MS + HOUR_MS)
+    with desk.ledger.view("BTCUSDT") as view:
+        assert view.histogram(END_MS - 24 * HOUR_MS, END_MS, exact=False).bin_int is not None
+    assert desk.answer(tool, symbol="BTCUSDT", row_size="3.37") == before
+
+
 def test_row_size_errors_name_sizes_that_work(desk: Desk) -> None:
     assert "0.01 or 0.02" in desk.refusal("get_volume_profile", symbol="BTCUSDT", row_size="0.015")
     said = desk.refusal("get_volume_profile", symbol="BTCUSDT", row_size="0.01")
@@ -345,6 +355,17 @@ def test_a_store_that_cannot_be_read_is_named_as_such(desk: Desk, monkeypatch: p
     monkeypatch.setattr(desk.ledger, "view", refuse)
     for tool in [*TOOLS, "get_data_coverage"]:
         assert desk.refusal(tool, symbol="BTCUSDT").startswith("STORE_UNAVAILABLE: disk gone")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_an_answer_is_not_is_said_whatever_else_is_to_be_said(desk: Desk, tool: str) -> None:
+    late = columns([(4_001, END_MS - 10, 62_000 * 10**8, 10**8, 9_000, 9_000, False)])
+    desk.ledger.append("BTCUSDT", late)
+    answer = desk.answer(tool, symbol="BTCUSDT", duration_hours=0.5, include_chart=True)
+
+    assert answer["summary"].startswith("PARTIAL:")
+    assert len(answer["caveats"]) == 3
+    assert "not a forecast" in answer["caveats"][2]
 
 
 def test_the_tools_read_only_and_their_names_are_plain(desk: Desk) -> None:

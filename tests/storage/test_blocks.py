@@ -13,6 +13,7 @@ from storage.errors import CorruptRecord, NewerFormat
 from storage.histograms import PriceHistogram
 from storage.rollups import bin_width, decode_rollup, digest_of, encode_rollup, rollup_of
 from storage.trades import TradeColumns
+from tests.ledgers import signed
 from tests.tapes import columns, rows_of, run_of, tapes
 
 
@@ -35,6 +36,34 @@ def test_a_rollup_comes_back_and_sums_what_its_trades_sum(tape: TradeColumns) ->
     assert rollup.histogram.totals == exact.totals
     width = rollup.histogram.bin_int
     assert_same(rollup.histogram, exact if width is None else exact.in_bins(width))
+
+
+@given(tapes().filter(len))
+def test_a_rollup_without_a_checksum_as_early_versions_wrote_it_is_read(tape: TradeColumns) -> None:
+    record = ormsgpack.unpackb(encode_rollup(rollup_of(tape)))
+    early = decode_rollup(ormsgpack.packb({k: v for k, v in record.items() if k != "crc"} | {"v": 1}))
+    assert early.digest == digest_of(tape)
+    assert_same(early.histogram, rollup_of(tape).histogram)
+
+
+@given(tapes(max_size=20).filter(len), st.data())
+def test_a_rollup_of_which_any_bit_is_wrong_is_refused_at_once(
+    tape: TradeColumns, data: st.DataObject
+) -> None:
+    value = bytearray(encode_rollup(rollup_of(tape)))
+    value[data.draw(st.integers(0, len(value) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    with pytest.raises((CorruptRecord, NewerFormat)):
+        decode_rollup(bytes(value))
+
+
+def test_a_rollup_of_which_a_column_is_no_column_is_refused_when_it_is_asked() -> None:
+    """Its writer was wrong, not the disk: the checksum fits."""
+    record = ormsgpack.unpackb(encode_rollup(rollup_of(run_of(1, 100)))) | {"b": b"\xff"}
+    rollup = decode_rollup(signed(record))
+    assert rollup.rows == 100
+    for _ in range(2):
+        with pytest.raises(CorruptRecord, match="cannot be decoded"):
+            _ = rollup.histogram
 
 
 def assert_same(one: PriceHistogram, other: PriceHistogram) -> None:

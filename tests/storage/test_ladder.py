@@ -1,6 +1,7 @@
 """A ladder's sums are the plain sums, whatever it is fed and in whatever form."""
 
 from dataclasses import replace
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from storage.blocks import decode_block, encode_block
 from storage.errors import CorruptRecord
 from storage.histograms import PriceHistogram
-from storage.ladder import MOST_PRICES, PAGE, PriceLadder
+from storage.ladder import CHUNK, MOST_PRICES, PAGE, PriceLadder
 from storage.rollups import rollup_of
 from storage.trades import TradeColumns
 from tests.tapes import Row, columns, plain_sums, rows_of, run_of, sums_of, tapes
@@ -20,18 +21,24 @@ def print_at(price: int, quantity: int = 1, *, maker: bool = False) -> Row:
     return (1, 0, price, quantity, 1, 1, maker)
 
 
+# In units of 1e-8: odd ones, some finer than the prices, some wider than 32 bits.
+SIZES = st.one_of(st.none(), st.integers(1, 2000), st.integers(1, 2000).map(lambda n: n * 1_234_567_891))
+
+
 @given(
     st.lists(tapes(max_size=30).filter(lambda tape: bool(tape.valid.any())), min_size=1, max_size=4),
+    SIZES,
     st.data(),
 )
 def test_sums_over_blocks_and_histograms_are_the_plain_sums(
-    parts: list[TradeColumns], data: st.DataObject
+    parts: list[TradeColumns], size: int | None, data: st.DataObject
 ) -> None:
-    ladder = PriceLadder.spanning([rollup_of(part).histogram for part in parts])
+    bin_size = None if size is None else Decimal(size).scaleb(-8)
+    ladder = PriceLadder.spanning([rollup_of(part).histogram for part in parts], bin_size)
     whole = PriceHistogram.merge([PriceHistogram.of(part) for part in parts])
     if ladder is None:
         assert whole.totals is not None
-        assert whole.totals.high - whole.totals.low >= MOST_PRICES or whole.volume.sum() >= 2**50
+        assert whole.totals.high - whole.totals.low >= MOST_PRICES or whole.volume.sum() >= 2**50 or size
         return
     for part in parts:
         if data.draw(st.booleans()):
@@ -39,9 +46,13 @@ def test_sums_over_blocks_and_histograms_are_the_plain_sums(
         else:
             ladder.add_sums(PriceHistogram.of(part))
     found = ladder.histogram()
-    assert found.totals == whole.totals
-    assert (found.price_exp, found.quantity_exp) == (whole.price_exp, whole.quantity_exp)
-    assert sums_of(found.at_exponents(8, 8)) == plain_sums([row for part in parts for row in rows_of(part)])
+    if bin_size is None:
+        assert (found.price_exp, found.quantity_exp) == (whole.price_exp, whole.quantity_exp)
+    found = found.at_exponents(8, 8)
+    assert (found.totals, found.bin_int) == (whole.at_exponents(8, 8).totals, size)
+    rows = [row for part in parts for row in rows_of(part)]
+    binned = [(i, t, p if size is None else p // size * size, *rest) for i, t, p, *rest in rows]
+    assert sums_of(found) == plain_sums(binned)
 
 
 @given(st.lists(tapes(max_size=10).filter(len), min_size=1, max_size=3))
@@ -72,6 +83,14 @@ def test_prices_on_both_sides_of_a_page_are_found() -> None:
     assert ladder is not None
     ladder.add(tape.prints())
     assert sums_of(ladder.histogram()) == plain_sums(rows)
+
+
+def test_trades_of_more_than_one_chunk_are_all_counted() -> None:
+    tape = run_of(1, 2 * CHUNK + 5)
+    ladder = PriceLadder.spanning([rollup_of(tape).histogram])
+    assert ladder is not None
+    ladder.add(decode_block(encode_block(tape)).prints())
+    assert sums_of(ladder.histogram().at_exponents(8, 8)) == plain_sums(rows_of(tape))
 
 
 def test_prices_too_far_apart_have_no_ladder() -> None:

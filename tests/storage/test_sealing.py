@@ -1,7 +1,9 @@
 """Finished hours become blocks, and nothing that one can ask changes by it."""
 
+from decimal import Decimal
 from pathlib import Path
 
+import ormsgpack
 import plyvel
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +15,9 @@ from storage.errors import CorruptRecord, StoreUnavailable
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
+from storage.view import LedgerView
+from tests.ledgers import signed
+from tests.storage.soundness import records_of
 from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
 
 HOUR_MS = 3_600_000
@@ -139,17 +144,23 @@ def test_sealed_hours_come_newest_first_and_by_the_window_that_they_touch(path: 
             assert [rollup.first_id for _, rollup in view.sealed_hours(*window)] == [121, 1]
 
 
-def test_a_damaged_rollup_is_made_anew_from_its_block(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("how", ["no MessagePack", "a bit of a column"])
+def test_a_damaged_rollup_is_made_anew_from_its_block(
+    path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
     tape = hours_of_trades(1)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 120, 60):
             ledger.append("X", tape.take(slice(start, start + 60)))
             ledger.seal(FIRST_HOUR + 1)
-    put(path, keys.rollup("X", FIRST_HOUR), b"\xc1")
+    flipped = bytearray(records_of(path)["rollup"][f"X:{FIRST_HOUR}"])
+    flipped[-40] ^= 1
+    put(path, keys.rollup("X", FIRST_HOUR), b"\xc1" if how == "no MessagePack" else bytes(flipped))
     with TradeLedger.open(path) as ledger:
         assert ["made anew" in text for text in ledger.take_damage()] == [True]
         assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
+        assert sums_of(ledger.histogram("X", *WHOLE)) == sums_of(PriceHistogram.of(tape))
     with TradeLedger.open(path) as ledger:
         assert ledger.take_damage() == []
         assert ledger.coverage("X", *WHOLE).trades == len(tape)
@@ -283,6 +294,7 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         assert binned.volume.tolist() == plain.volume.tolist()
         assert binned.trades.tolist() == plain.trades.tolist()
         assert binned.totals == plain.totals
+        assert_in_rows(view, start_ms, end_ms, inside, data.draw(st.integers(1, 10**12)))
         coverage = view.coverage(start_ms, end_ms)
         assert coverage.trades == sum(row[3] > 0 for row in inside)
         assert coverage.certified == sum(row[3] == 0 for row in inside)
@@ -291,6 +303,29 @@ def assert_answers(ledger: TradeLedger, rows: list[tuple[int, ...]], data: st.Da
         valid = [row for row in inside if row[3]]
         last = view.last_trade(start_ms, end_ms)
         assert rows_of(last) == ([max(valid)] if valid else [])
+
+
+def test_a_rollup_of_which_a_column_is_none_is_named_by_the_question_that_needs_it(path: Path) -> None:
+    with TradeLedger.open(path) as ledger:
+        ledger.append("X", hours_of_trades(2))
+        ledger.seal(LATER)
+    record = ormsgpack.unpackb(records_of(path)["rollup"][f"X:{FIRST_HOUR}"])
+    put(path, keys.rollup("X", FIRST_HOUR), signed(record | {"b": b"\xff"}))
+    with TradeLedger.open(path) as ledger:
+        assert ledger.take_damage() == []
+        with pytest.raises(CorruptRecord, match=f"rollup:X:{FIRST_HOUR}: .*verify --repair"):
+            ledger.histogram("X", *WHOLE)
+        later = ledger.histogram("X", FIRST_HOUR + HOUR_MS, FIRST_HOUR + 2 * HOUR_MS)
+        assert later.trades.sum() == 120
+
+
+def assert_in_rows(
+    view: LedgerView, start_ms: int, end_ms: int, inside: list[tuple[int, ...]], size: int
+) -> None:
+    """In bins of `size` units of 1e-8 a histogram is the plain sum of each."""
+    found = view.histogram(start_ms, end_ms, bin_size=Decimal(size).scaleb(-8)).at_exponents(8, 8)
+    assert found.bin_int == size
+    assert sums_of(found) == plain_sums([(i, t, p // size * size, *rest) for i, t, p, *rest in inside])
 
 
 def test_a_block_that_is_gone_is_named_by_the_question_that_needs_it(path: Path) -> None:

@@ -19,12 +19,13 @@ from storage.findings import Finding
 from storage.ledger import TradeLedger
 from storage.leveldb_format import framed, read_log
 from storage.leveldb_tables import sound_blocks, table_of
+from storage.packing import pack
 from storage.records import pack_source, unpack_source
 from storage.repair import repair_ledger
 from storage.rollups import encode_rollup, rollup_of
 from storage.trades import TradeColumns
 from storage.verify import verify
-from tests.ledgers import FIRST_HOUR, HOUR_MS, OPEN_HOUR, build, differences, put, records, truth
+from tests.ledgers import FIRST_HOUR, HOUR_MS, OPEN_HOUR, build, differences, put, records, signed, truth
 
 BLOCK = keys.block("XUSDT", FIRST_HOUR)
 ROLLUP = keys.rollup("XUSDT", FIRST_HOUR)
@@ -122,6 +123,20 @@ def test_what_follows_from_a_block_is_made_anew(path: Path, key: bytes, value: b
     assert [finding.is_damage for finding in found] == [key == ROLLUP or value is not None]
     assert "made" in found[0].remedy
     assert repaired(path)[key] == right
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"valid": 1}, {"w": 10**6}, {"lo": 1}, {"b": b"\xff"}, {"b": pack(np.arange(9)), "prices": 9}],
+    ids=str,
+)
+def test_a_rollup_that_a_writer_got_wrong_is_made_anew(path: Path, change: dict[str, object]) -> None:
+    """Its checksum fits: what it says is held against the block."""
+    right = records(path)[ROLLUP]
+    put(path, ROLLUP, signed(ormsgpack.unpackb(right) | change))
+    (found,) = damage_in(path)
+    assert (found.key, found.remedy) == (ROLLUP, "made anew from its block")
+    assert repaired(path)[ROLLUP] == right
 
 
 @pytest.mark.parametrize("key", [ROLLUP, CANDLES])
