@@ -31,6 +31,8 @@ LARGE_ONE_IN = 1_000
 # Sizes go by powers of two of the quote asset; 2**60 of it have never been traded at once.
 SIZES = 64
 SMALLEST_POWER = -4
+# Integers below it are exact as floats.
+FLOAT_EXACT = 2**53
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from mcp_types import CallToolResult, TextContent
 from pydantic import BaseModel, ConfigDict
 
+from analytics.rows import Rows
 from server.tools.arguments import Window, iso
 from storage.trades import Coverage, Gap, Instrument, decimals_of
 
@@ -115,6 +116,33 @@ def meta_of(
         tick=plain(tick),
         row_size=None if row_size is None else at_step(row_size, tick),
         method=method,
+    )
+
+
+class Asked(Protocol):
+    """What the head of an answer needs of its question."""
+
+    @property
+    def instrument(self) -> Instrument: ...
+    @property
+    def market(self) -> str: ...
+    @property
+    def window(self) -> Window: ...
+    @property
+    def coverage(self) -> Coverage: ...
+
+
+def head_of(question: Asked, level: Detail, *, method: str, rows: Rows | None = None) -> Meta:
+    """The head of the answer to a question; of one without rows, with today's tick."""
+    return meta_of(
+        question.instrument,
+        question.market,
+        question.window,
+        question.coverage,
+        tick=question.instrument.tick if rows is None else rows.tick,
+        row_size=None if rows is None else rows.row_size,
+        method=method,
+        most_gaps=MOST_GAPS[level],
     )
 
 

@@ -21,7 +21,6 @@ from analytics.volatility import (
     relative_volume,
 )
 from server.tools.answers import (
-    MOST_GAPS,
     Answer,
     Detail,
     Meta,
@@ -31,8 +30,8 @@ from server.tools.answers import (
     at_step,
     first_caveats,
     fitting,
+    head_of,
     lacking,
-    meta_of,
     opening,
     significant,
     significant_or_none,
@@ -113,16 +112,7 @@ def candles_answer(question: Question, *, interval: Any, detail: Any) -> Candles
     def answer(shown: int) -> CandlesAnswer:
         return CandlesAnswer(
             summary=_summary(question, one, width_ms, volatility.sigma24h_pct, busy),
-            meta=meta_of(
-                question.instrument,
-                question.market,
-                question.window,
-                question.coverage,
-                tick=question.instrument.tick,
-                row_size=None,
-                method=f"ohlcv/{VERSION}",
-                most_gaps=MOST_GAPS[level],
-            ),
+            meta=head_of(question, level, method=f"ohlcv/{VERSION}"),
             interval=width_words(width_ms),
             window=_window_bar(question, one),
             candles=_csv(question, listed, len(listed) - shown),

@@ -11,7 +11,6 @@ from analytics.flow import Agreement, Divergence, OrderFlow, Pace, order_flow
 from analytics.sweeps import StrokePass, TapeStrokes
 from analytics.toxicity import VpinPass
 from server.tools.answers import (
-    MOST_GAPS,
     Answer,
     Detail,
     Meta,
@@ -21,8 +20,8 @@ from server.tools.answers import (
     csv_or_none,
     first_caveats,
     fitting,
+    head_of,
     lacking,
-    meta_of,
     opening,
     significant,
 )
@@ -126,16 +125,7 @@ def flow_answer(
     def answer(shown: int) -> FlowAnswer:
         return FlowAnswer(
             summary=_summary(question, flow, strokes, marked),
-            meta=meta_of(
-                question.instrument,
-                question.market,
-                window,
-                question.coverage,
-                tick=marked.footprint.rows.tick,
-                row_size=marked.footprint.rows.row_size,
-                method=marked.method,
-                most_gaps=MOST_GAPS[level],
-            ),
+            meta=head_of(question, level, method=marked.method, rows=marked.footprint.rows),
             bar=marked.bar,
             last=at_step(question.last, question.instrument.tick),
             buy_volume=lots(question, flow.buy),

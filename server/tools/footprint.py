@@ -7,7 +7,6 @@ from pydantic import Field
 
 from analytics.profile import poc_row
 from server.tools.answers import (
-    MOST_GAPS,
     Answer,
     Detail,
     Meta,
@@ -16,8 +15,8 @@ from server.tools.answers import (
     csv_or_none,
     first_caveats,
     fitting,
+    head_of,
     lacking,
-    meta_of,
     opening,
 )
 from server.tools.arguments import choice_of, iso_minutes
@@ -70,16 +69,7 @@ def footprint_answer(
         shown_bars = min(-(-shown // CELLS_A_BAR), len(bars))
         return FootprintAnswer(
             summary=_summary(question, marked, bars),
-            meta=meta_of(
-                question.instrument,
-                question.market,
-                question.window,
-                question.coverage,
-                tick=footprint.rows.tick,
-                row_size=footprint.rows.row_size,
-                method=marked.method,
-                most_gaps=MOST_GAPS[level],
-            ),
+            meta=head_of(question, level, method=marked.method, rows=footprint.rows),
             bar=marked.bar,
             last=at_step(question.last, question.instrument.tick),
             bars=csv_or_none(

@@ -23,7 +23,6 @@ from analytics.sessions import (
     SessionLevels,
 )
 from server.tools.answers import (
-    MOST_GAPS,
     Answer,
     Detail,
     Meta,
@@ -33,8 +32,8 @@ from server.tools.answers import (
     csv_or_none,
     first_caveats,
     fitting,
+    head_of,
     lacking,
-    meta_of,
     opening,
     significant,
 )
@@ -89,16 +88,7 @@ def levels_answer(question: Question, *, detail: Any) -> LevelsAnswer:
     def answer(shown: int) -> LevelsAnswer:
         return LevelsAnswer(
             summary=_summary(question, sessions, ranked),
-            meta=meta_of(
-                question.instrument,
-                question.market,
-                question.window,
-                question.coverage,
-                tick=question.instrument.tick,
-                row_size=None,
-                method=f"two_row/70/sessions-utc/{VERSION}",
-                most_gaps=MOST_GAPS[level],
-            ),
+            meta=head_of(question, level, method=f"two_row/70/sessions-utc/{VERSION}"),
             last=_price(question, question.last),
             standing=_standing(question.last, sessions, opens),
             levels=csv_or_none(

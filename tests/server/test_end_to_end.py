@@ -32,6 +32,7 @@ from tests import processes
 from tests.analytics import oracle
 from tests.analytics.oracle import Print
 from tests.clock import wall_ms
+from tests.server.desks import FLOW_TOOLS
 from tests.tapes import rows_of
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "data" / "binance-spot-2024-08-08"
@@ -441,6 +442,7 @@ def test_uvicorn_serves_the_same_app(tmp_path: Path) -> None:
             assert asyncio.run(tools()) == [
                 "get_volume_profile",
                 "get_liquidity_vacuums",
+                *FLOW_TOOLS,
                 "get_data_coverage",
             ]
 
