@@ -177,6 +177,7 @@ class Recorder:
             await pump
             self._stream.drain()
             await self._flush()
+            self._stream.tell_healed()
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
