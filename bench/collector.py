@@ -9,6 +9,7 @@ import json
 import sys
 import tempfile
 import time
+import urllib.request
 from pathlib import Path
 
 from bench.goals import Goal
@@ -60,10 +61,17 @@ def total(metrics: dict[str, float], name: str) -> float:
 
 
 def one_link(per_s: int, seconds: float) -> Figures:
+    """And how late the exchange itself was, which has a core of its own."""
     with exchange(symbols=1, per_s=per_s) as addresses:
-        return in_a_fresh_process(
+        figures = in_a_fresh_process(
             "bench.one_link", addresses["stream_url"], addresses["rest_url"], "--seconds", seconds
         )
+        with urllib.request.urlopen(f"{addresses['control_url']}/control/report") as reply:
+            link = json.load(reply)["links"][0]
+    return figures | {
+        "exchange_lag_ms": link["most_lag_ms"],
+        "exchange_queued_mb": link["most_bytes_queued"] / 1e6,
+    }
 
 
 def keeps_up(figures: Figures, per_s: int) -> bool:

@@ -15,7 +15,6 @@ class SymbolFigures:
     trades: int
     duplicates: int
     conflicts: int
-    gaps_opened: int
     head: int | None
     lag_ms: int | None
     is_synced: bool

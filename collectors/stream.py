@@ -48,7 +48,6 @@ class _Recording:
     connections: list[Connection] = field(default_factory=list)
     trades: int = 0
     trades_before: int = 0
-    gaps_opened: int = 0
     open_gaps: OpenGaps = field(default_factory=OpenGaps)
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
@@ -295,7 +294,6 @@ class Stream:
         if added.refused:
             self._note_refused(symbol, rows, added.refused)
             return False
-        recording.gaps_opened += len(added.opened)
         if recording.open_gaps:
             recording.open_gaps.brought(rows.id)
         for gap in added.opened:
@@ -342,7 +340,6 @@ class Stream:
             trades=recording.trades,
             duplicates=recording.sequencer.duplicates,
             conflicts=recording.sequencer.conflicts,
-            gaps_opened=recording.gaps_opened,
             head=recording.sequencer.head,
             lag_ms=min(lags, default=None),
             is_synced=bool(recording.known.joined),

@@ -21,7 +21,6 @@ _COUNTED: Sequence[tuple[str, str, Of]] = (
         lambda s: s.duplicates,
     ),
     ("tapedeck_trades_conflicting", "Trades with another content under a held id.", lambda s: s.conflicts),
-    ("tapedeck_gaps_opened", "Gaps that opened behind a trade of the links.", lambda s: s.gaps_opened),
 )
 _MEASURED: Sequence[tuple[str, str, Of]] = (
     ("tapedeck_head_id", "The newest aggregate id that the links brought in order.", lambda s: s.head),

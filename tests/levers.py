@@ -40,7 +40,9 @@ class Levers:
     def printed(self, symbol: str, trade_id: int | None = None) -> int:
         """The newest id; with an id, once that one has been printed."""
         query = {"symbol": symbol} | ({} if trade_id is None else {"id": str(trade_id)})
-        return int(self._client.get("/control/printed", params=query).json()["id"])
+        patience_s = PATIENCE_S if trade_id is None else None
+        reply = self._client.get("/control/printed", params=query, timeout=patience_s)
+        return int(reply.raise_for_status().json()["id"])
 
     def report(self) -> dict[str, Any]:
         found: dict[str, Any] = self._client.get("/control/report").json()

@@ -9,7 +9,7 @@ import pytest
 
 from collectors.exchange.faults import End
 from storage.ledger import TradeLedger
-from tests.levers import Levers, held, missing, private_mb, until
+from tests.levers import PATIENCE_S, Levers, held, missing, private_mb, until
 from tests.processes import exchange, server
 from tests.storage.soundness import assert_sound
 
@@ -37,10 +37,10 @@ def doubled(urls: dict[str, Any]) -> dict[str, str]:
     return {"STREAM_URLS": ",".join([urls["stream_url"]] * 2)}
 
 
-def complete(levers: Levers, url: str, symbol: str, first: int) -> None:
+def complete(levers: Levers, url: str, symbol: str, first: int, within_s: float = PATIENCE_S) -> None:
     """Until all that has been printed since the first id held is held."""
     head = levers.printed(symbol)
-    until(lambda: held(url, symbol) >= head - first and not missing(url, symbol))
+    until(lambda: held(url, symbol) >= head - first and not missing(url, symbol), within_s)
 
 
 @pytest.mark.timeout(900)
@@ -63,7 +63,7 @@ def test_a_paused_process_catches_up_without_a_restart_and_within_bounds(
             process.child.send_signal(signal.SIGSTOP)
             levers.printed(symbol, levers.printed(symbol) + round(seconds * rate))
             process.child.send_signal(signal.SIGCONT)
-            complete(levers, url, symbol, first)
+            complete(levers, url, symbol, first, PATIENCE_S + 2 * seconds)
             # What is held of the open hour takes 49 bytes a trade, and as much again while it is sorted in.
             assert private_mb(process) < before_mb + MOST_MB + 100 * held(url, symbol) / 2**20
             self_inflicted = [p["breach"] for p in levers.report()["self_inflicted"]]

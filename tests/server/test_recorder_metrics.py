@@ -13,8 +13,8 @@ from server.settings import Settings
 
 FIGURES = Figures(
     symbols=(
-        SymbolFigures("BTCUSDT", 70, 60, 2, 1, 4711, 1500, is_synced=True),
-        SymbolFigures("ETHUSDT", 0, 0, 0, 0, None, None, is_synced=False),
+        SymbolFigures("BTCUSDT", 70, 60, 2, 4711, 1500, is_synced=True),
+        SymbolFigures("ETHUSDT", 0, 0, 0, None, None, is_synced=False),
     ),
     links=(LinkFigures("a:443", 7, 2, 3600.0, 1500, 130, 5, 900),),
     ends={("a:443", "1001"): 2, ("a:443", "replaced"): 1},
