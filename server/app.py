@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 import structlog
 from mcp.server import MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -21,10 +22,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
+from server.bounds import Bounds
+from server.connections import BoundedApp
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, MetricsEndpoint
+from server.proxies import TrustedProxies
 from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
+from server.shutdown import Closing
 from server.tools.catalogue import add_tools
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
@@ -55,8 +60,9 @@ class WallClock:
 wall_clock = WallClock()
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
+    bounds = bounds or Bounds()
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
     rest = BinanceRest(settings.rest_url, wall_clock)
@@ -70,12 +76,20 @@ def create_app(settings: Settings) -> Starlette:
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
-    mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
+    bus = InMemorySubscriptionBus()
+    mcp = MCPServer(
+        "tapedeck",
+        version=version("tapedeck"),
+        instructions=INSTRUCTIONS,
+        log_level="WARNING",
+        subscriptions=bus,
+    )
     add_tools(
         mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     )
-    answered = security(settings.allowed_hosts, settings.allowed_origins)
-    transports = Transports(mcp, answered)
+    answered = security(settings.answered_hosts, settings.allowed_origins)
+    closing = Closing(bounds.grace_s)
+    transports = Transports(mcp, bus, answered, closing, bounds)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -85,16 +99,22 @@ def create_app(settings: Settings) -> Starlette:
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
+            stack.enter_context(closing.noticing_signals())
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 
-    return Starlette(
+    return BoundedApp(
+        closing,
+        bounds,
         routes=[
             Route("/healthz", health),
             Route(METRICS_PATH, MetricsEndpoint(ledger, answered), methods=["GET"]),
             *transports.routes,
         ],
-        middleware=[Middleware(PlainStartFailure)],
+        middleware=[
+            Middleware(PlainStartFailure),
+            Middleware(TrustedProxies, settings.trusted_proxies, settings.public_url),
+        ],
         lifespan=lifespan,
     )
 

@@ -61,3 +61,26 @@ def test_listening_beyond_loopback_is_refused_unless_it_is_asked_for(host: str) 
 
 def test_names_that_are_no_setting_are_found() -> None:
     assert unknown_names({"TAPEDECK_PROT": "1", "TAPEDECK_PORT": "1", "PATH": ""}) == ["TAPEDECK_PROT"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PUBLIC_URL", "tape.example.com", "write it as https://tape.example.com"),
+        ("PUBLIC_URL", "https://tape.example.com/?a=1", "write it as https://tape.example.com"),
+        ("TRUSTED_PROXIES", "proxy.local", "write 10.0.0.2 or 10.0.0.0/24"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_with_one_that_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"TAPEDECK_{name}", value)
+    with pytest.raises(ConfigurationInvalid, match=words):
+        settings_from(argparse.Namespace())
+
+
+def test_the_host_of_the_public_address_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEDECK_PUBLIC_URL", "https://tape.example.com:8443/tape/")
+    settings = settings_from(argparse.Namespace())
+    assert settings.public_url == "https://tape.example.com:8443/tape"
+    assert settings.answered_hosts == ["tape.example.com:8443"]
