@@ -9,10 +9,8 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib.metadata import version
 
 import structlog
-from mcp.server import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -24,13 +22,14 @@ from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
 from server.bounds import Bounds
 from server.connections import BoundedApp
+from server.face import TapeServer
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, MetricsEndpoint
 from server.proxies import TrustedProxies
 from server.runtime import tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.shutdown import Closing
-from server.tools.catalogue import add_tools
+from server.site import PagesEndpoint, pages_routes
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
 from server.upkeep import Limits, Upkeep
@@ -38,13 +37,6 @@ from storage.errors import LedgerError
 from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
-
-INSTRUCTIONS = (
-    "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
-    "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
-    "made of incomplete data, and meta.coverage says what is missing. "
-    "get_data_coverage says what is recorded and since when."
-)
 
 
 class WallClock:
@@ -77,19 +69,11 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
     bus = InMemorySubscriptionBus()
-    mcp = MCPServer(
-        "tapedeck",
-        version=version("tapedeck"),
-        instructions=INSTRUCTIONS,
-        log_level="WARNING",
-        subscriptions=bus,
-    )
-    add_tools(
-        mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
-    )
+    tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
+    mcp = TapeServer(tape, settings.public_url, settings.local_url, subscriptions=bus)
     answered = security(settings.answered_hosts, settings.allowed_origins)
     closing = Closing(bounds.grace_s)
-    transports = Transports(mcp, bus, answered, closing, bounds)
+    transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -108,6 +92,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
         bounds,
         routes=[
             Route("/healthz", health),
+            *pages_routes(PagesEndpoint(mcp.pages, answered, transports.calls.within)),
             Route(METRICS_PATH, MetricsEndpoint(ledger, answered), methods=["GET"]),
             *transports.routes,
         ],

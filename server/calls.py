@@ -40,6 +40,10 @@ class Calls:
             if (entry := server.get_request_handler(method)) is not None:
                 server.add_request_handler(method, entry.params_type, self._bounded(method, entry.handler))
 
+    async def within(self, answer: Callable[[], Awaitable[R]]) -> R:
+        """An answer that no MCP client waits for, within the same bounds. Raises `Refusal`."""
+        return await self._in_time(answer, None)
+
     def _bounded(self, method: str, handler: Handler) -> Handler:
         async def call(ctx: ServerRequestContext[Any, Any], params: Any) -> Any:
             try:
@@ -51,7 +55,7 @@ class Calls:
 
         return call
 
-    async def _in_time(self, answer: Callable[[], Awaitable[R]], session: ServerSession) -> R:
+    async def _in_time(self, answer: Callable[[], Awaitable[R]], session: ServerSession | None) -> R:
         if self.under_way >= self._bounds.calls:
             raise Refusal(
                 "TOO_MANY_CALLS",
@@ -79,7 +83,7 @@ class Calls:
         return result
 
 
-async def _watched(work: Work, answer: Callable[[], Awaitable[R]], session: ServerSession) -> R:
+async def _watched(work: Work, answer: Callable[[], Awaitable[R]], session: ServerSession | None) -> R:
     """The answer; a cancellation stops the work in its thread, which by itself would notice nothing."""
     failure: Exception | None = None
     async with anyio.create_task_group() as tasks:
@@ -94,11 +98,11 @@ async def _watched(work: Work, answer: Callable[[], Awaitable[R]], session: Serv
     return result
 
 
-async def _watch(work: Work, session: ServerSession) -> None:
+async def _watch(work: Work, session: ServerSession | None) -> None:
     told = -1
     try:
         while True:
-            if work.steps > told:
+            if session is not None and work.steps > told:
                 told = work.steps
                 await session.report_progress(told, None, f"{told} records read")
             await anyio.sleep(PROGRESS_S)

@@ -174,6 +174,12 @@ class Settings(BaseSettings):
         return self
 
     @property
+    def local_url(self) -> str:
+        """The server's address as this machine has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
     def answered_hosts(self) -> list[str]:
         """The Host names that are answered beside loopback."""
         public = urlsplit(self.public_url or "").netloc

@@ -8,12 +8,14 @@ import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
-from mcp.server import MCPServer
+from mcp.server import MCPServer, ServerRequestContext
+from mcp.server.connection import Connection
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ListenHandler, SubscriptionBus
 from mcp.server.transport_security import TransportSecuritySettings
-from mcp_types import SubscriptionsListenRequestParams
+from mcp_types import SubscribeRequestParams, SubscriptionsListenRequestParams, UnsubscribeRequestParams
 from sse_starlette.sse import AppStatus
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
@@ -22,8 +24,10 @@ from starlette.types import Receive, Scope, Send
 
 from server.bounds import BodyRefused, Bounds, body_of, replayed, too_many
 from server.calls import Calls
+from server.pages import Pages
 from server.shutdown import Closing
 from server.sse import MESSAGES_PATH, MessagesEndpoint, Sessions, SseEndpoint
+from server.subscriptions import Subscriptions
 
 SSE_PATH = "/sse"
 HTTP_PATH = "/mcp"
@@ -48,6 +52,7 @@ class Transports:
     def __init__(
         self,
         mcp: MCPServer,
+        pages: Pages,
         bus: SubscriptionBus,
         security_settings: TransportSecuritySettings,
         closing: Closing,
@@ -55,7 +60,11 @@ class Transports:
     ) -> None:
         server = mcp._lowlevel_server
         listen = ListenHandler(bus, max_subscriptions=bounds.subscriptions)
-        server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
+        self.subscriptions = Subscriptions(pages, bus, listen, _connection_of)
+        serve = server.add_request_handler
+        serve("subscriptions/listen", SubscriptionsListenRequestParams, self.subscriptions.listen)
+        serve("resources/subscribe", SubscribeRequestParams, self.subscriptions.subscribe)
+        serve("resources/unsubscribe", UnsubscribeRequestParams, self.subscriptions.unsubscribe)
         closing.on_begin(listen.close)
         self.calls = Calls(bounds)
         self.calls.guard(server)
@@ -85,7 +94,7 @@ class Transports:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sessions live within this."""
-        async with self._manager.run():
+        async with self._manager.run(), self.subscriptions.running():
             self._sse.lifespan_state = self._manager._lifespan_state
             yield
 
@@ -146,6 +155,10 @@ def _is_request(body: bytes) -> bool:
     except (ValueError, RecursionError):
         return True
     return not isinstance(message, dict) or "id" in message
+
+
+def _connection_of(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    return ctx.session._connection
 
 
 async def health(_: Request) -> Response:

@@ -14,12 +14,15 @@ from mcp.server import MCPServer
 from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute, Route
+from starlette.routing import Route
 
 from server.bounds import Bounds
 from server.connections import BoundedApp
+from server.face import TapeServer
+from server.pages import Pages
 from server.proxies import TrustedProxies
 from server.shutdown import Closing
+from server.site import PagesEndpoint, pages_routes
 from server.transports import Transports, health, security
 
 WITHIN_S = 20
@@ -49,12 +52,13 @@ async def served(
     trusted: tuple[str, ...] = (),
     public_url: str | None = None,
     hosts: tuple[str, ...] = (),
-    routes: tuple[BaseRoute, ...] = (),
 ) -> AsyncIterator[Served]:
     """Both transports of `mcp`, as the product serves them."""
     bounds = bounds or Bounds()
     closing, bus = Closing(bounds.grace_s), bus or InMemorySubscriptionBus()
-    transports = Transports(mcp, bus, security(hosts, []), closing, bounds)
+    pages = mcp.pages if isinstance(mcp, TapeServer) else Pages(mcp, list)
+    answered = security(hosts, [])
+    transports = Transports(mcp, pages, bus, answered, closing, bounds)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -64,7 +68,11 @@ async def served(
     app = BoundedApp(
         closing,
         bounds,
-        routes=[Route("/healthz", health), *transports.routes, *routes],
+        routes=[
+            Route("/healthz", health),
+            *transports.routes,
+            *pages_routes(PagesEndpoint(pages, answered, transports.calls.within)),
+        ],
         middleware=[Middleware(TrustedProxies, trusted, public_url)],
         lifespan=lifespan,
     )
