@@ -4,9 +4,9 @@ BIN := .venv/bin
 USERS := .venv/.users
 DEVELOPERS := .venv/.developers
 
-.PHONY: help setup demo serve test test-long check format bench lock clean
+.PHONY: help setup demo serve test test-long clients check format bench lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | bench | setup | format | lock | clean"
+	@echo "make demo | serve | test | test-long | clients | check | bench | setup | format | lock | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -33,6 +33,14 @@ test: $(DEVELOPERS)
 
 test-long: $(DEVELOPERS)
 	$(BIN)/pytest
+
+# The clients of other languages and of other environments; needs Node's npm.
+CLIENTS := tests/clients
+clients: $(DEVELOPERS)
+	npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --loglevel=error
+	test -x $(CLIENTS)/.venv-fastmcp/bin/python || $(PYTHON) -m venv $(CLIENTS)/.venv-fastmcp
+	$(CLIENTS)/.venv-fastmcp/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(CLIENTS)/fastmcp.txt
+	$(BIN)/pytest $(CLIENTS)
 
 check: $(DEVELOPERS)
 	$(BIN)/ruff format --check .
