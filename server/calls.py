@@ -86,6 +86,8 @@ class Calls:
 async def _watched(work: Work, answer: Callable[[], Awaitable[R]], session: ServerSession | None) -> R:
     """The answer; a cancellation stops the work in its thread, which by itself would notice nothing."""
     failure: Exception | None = None
+    if session is not None:
+        await session.report_progress(0, None, "0 records read")
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_watch, work, session)
         try:
@@ -99,7 +101,7 @@ async def _watched(work: Work, answer: Callable[[], Awaitable[R]], session: Serv
 
 
 async def _watch(work: Work, session: ServerSession | None) -> None:
-    told = -1
+    told = 0
     try:
         while True:
             if session is not None and work.steps > told:

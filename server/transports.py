@@ -12,6 +12,7 @@ from typing import Any
 
 from mcp.server import MCPServer, ServerRequestContext
 from mcp.server.connection import Connection
+from mcp.server.streamable_http import EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.subscriptions import ListenHandler, SubscriptionBus
 from mcp.server.transport_security import TransportSecuritySettings
@@ -31,6 +32,8 @@ from server.subscriptions import Subscriptions
 
 SSE_PATH = "/sse"
 HTTP_PATH = "/mcp"
+# When to take a stream up again that an event store remembers. We keep none: a client asks again instead.
+RETRY_MS = 100
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 # Streams of Streamable HTTP would be cut in the middle of a call; `Closing` ends them after it.
@@ -57,6 +60,7 @@ class Transports:
         security_settings: TransportSecuritySettings,
         closing: Closing,
         bounds: Bounds,
+        event_store: EventStore | None = None,
     ) -> None:
         server = mcp._lowlevel_server
         listen = ListenHandler(bus, max_subscriptions=bounds.subscriptions)
@@ -74,6 +78,8 @@ class Transports:
             max_request_body_size=bounds.body_bytes,
             session_idle_timeout=bounds.idle_s,
             max_sessions=bounds.sessions,
+            event_store=event_store,
+            retry_interval=None if event_store is None else RETRY_MS,
         )
         self._manager = mcp.session_manager
         self.sessions = Sessions(bounds.sessions)

@@ -11,6 +11,7 @@ import uvicorn
 from mcp import Client
 from mcp.client.sse import sse_client
 from mcp.server import MCPServer
+from mcp.server.streamable_http import EventStore
 from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -52,13 +53,14 @@ async def served(
     trusted: tuple[str, ...] = (),
     public_url: str | None = None,
     hosts: tuple[str, ...] = (),
+    event_store: EventStore | None = None,
 ) -> AsyncIterator[Served]:
     """Both transports of `mcp`, as the product serves them."""
     bounds = bounds or Bounds()
     closing, bus = Closing(bounds.grace_s), bus or InMemorySubscriptionBus()
     pages = mcp.pages if isinstance(mcp, TapeServer) else Pages(mcp, list)
     answered = security(hosts, [])
-    transports = Transports(mcp, pages, bus, answered, closing, bounds)
+    transports = Transports(mcp, pages, bus, answered, closing, bounds, event_store)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
