@@ -4,9 +4,9 @@ BIN := .venv/bin
 USERS := .venv/.users
 DEVELOPERS := .venv/.developers
 
-.PHONY: help setup demo serve test test-long clients check format bench lock clean
+.PHONY: help setup demo serve test test-long clients check format docs bench lock clean
 help:
-	@echo "make demo | serve | test | test-long | clients | check | bench | setup | format | lock | clean"
+	@echo "make demo | serve | test | test-long | clients | check | bench | docs | setup | format | lock | clean"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -52,8 +52,13 @@ format: $(DEVELOPERS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# docs/tools.md, from a demo.
+docs: $(DEVELOPERS)
+	$(BIN)/python -m tests.tools_page
+
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
+	$(BIN)/python bench/server.py
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
 lock: | $(BIN)/python

@@ -2,12 +2,14 @@
 
 import argparse
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
 
 import anyio
+import jsonschema
 import ormsgpack
 import pytest
 from mcp_types import Tool
@@ -34,6 +36,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FORMAT = (ROOT / "docs" / "storage-format.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+TOOLS_PAGE = (ROOT / "docs" / "tools.md").read_text()
 EXAMPLE = (ROOT / "infra" / "tapedeck.env.example").read_text()
 
 HOUR = keys.hour_of(START_MS)
@@ -109,6 +112,27 @@ def test_the_readme_names_every_tool_and_parameter_with_its_default(tools: list[
             default = schema.get("default")
             if default is not None:
                 assert written(default) == table[name][0]
+
+
+def test_the_page_of_tools_has_each_with_its_parameters_and_an_answer_of_its_schema(
+    tools: list[Tool],
+) -> None:
+    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", TOOLS_PAGE, re.MULTILINE | re.DOTALL))
+    assert list(sections) == [tool.name for tool in tools]
+    for tool in tools:
+        named = re.findall(r"^\| `(\w+)` \|", sections[tool.name], re.MULTILINE)
+        assert named == list(tool.input_schema["properties"])
+        answer = re.search(r"^```json\n(.*?)^```", sections[tool.name], re.DOTALL | re.MULTILINE)
+        assert answer is not None
+        jsonschema.validate(json.loads(answer[1]), tool.output_schema or {})
+
+
+@pytest.mark.parametrize("name", ["get_volume_profile", "search"])
+def test_the_docs_of_clients_name_both_transports_and_tools(name: str) -> None:
+    page = (ROOT / "docs" / "clients.md").read_text()
+    assert all(
+        words in page for words in ("/sse", "/mcp", "/pages", f"`{name}`" if name == "search" else name)
+    )
 
 
 def test_the_readme_names_no_tool_that_does_not_exist(tools: list[Tool]) -> None:
