@@ -43,7 +43,7 @@ class TapeServer(MCPServer):
             log_level="WARNING",
             **options,
         )
-        self._tape = tape
+        self.tape = tape
         self.pages = Pages(self, self._symbols)
 
         def link(ctx: Context, address: Address) -> str:
@@ -56,8 +56,8 @@ class TapeServer(MCPServer):
 
     def _symbols(self) -> list[str]:
         """Those that are recorded, then those that are only kept."""
-        recorded = sorted(self._tape.recording.symbols)
-        return [*recorded, *sorted(set(self._tape.ledger.symbols) - set(recorded))]
+        recorded = sorted(self.tape.recording.symbols)
+        return [*recorded, *sorted(set(self.tape.ledger.symbols) - set(recorded))]
 
     async def list_tools(self) -> list[Tool]:
         """The tools, those about a symbol with the symbols there are."""
@@ -70,7 +70,8 @@ class TapeServer(MCPServer):
         ]
 
     async def list_resources(self) -> list[Resource]:
-        """The definitions, and the usual pages of each symbol."""
+        """The definitions, and the usual pages of the first symbols; templates and search reach all."""
+        listed = self._symbols()[:MOST_NAMED]
         markets = [
             Resource(
                 uri=address.uri,
@@ -80,7 +81,7 @@ class TapeServer(MCPServer):
                 mime_type=PLAIN,
             )
             for address in self.pages.addresses()
-            if not address.is_definition
+            if address.subject in listed
         ]
         return [*markets, *await super().list_resources()]
 
