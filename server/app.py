@@ -26,7 +26,7 @@ from server.face import TapeServer
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, MetricsEndpoint
 from server.proxies import TrustedProxies
-from server.runtime import tune
+from server.runtime import settle, tune
 from server.settings import ConfigurationInvalid, Settings, load_settings, unknown_names
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
@@ -84,6 +84,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
             stack.enter_context(closing.noticing_signals())
+            settle()
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 
