@@ -227,34 +227,33 @@ class MessagesEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        response = await self._guard.validate_request(request, is_post=True) or await self._heard(request)
+        if response is not None:
+            await response(scope, receive, send)
+
+    async def _heard(self, request: Request) -> Response | None:
+        """What the client said, handed in; None where it has gone before it had finished."""
         session = self._sessions.of(request)
-        refusal = await self._guard.validate_request(request, is_post=True) or self._refusal(request, session)
-        if refusal is not None or session is None:
-            assert refusal is not None
-            await refusal(scope, receive, send)
-            return
+        if session is None:
+            return _no_session(request)
         try:
             message = jsonrpc_message_adapter.validate_json(
                 await body_of(request, self._bounds), by_name=False
             )
         except ClientDisconnect:
-            return
+            return None
         except BodyRefused as refused:
-            await refused.response(scope, receive, send)
-            return
+            return refused.response
         except ValidationError:
-            await PlainTextResponse("the body is no JSON-RPC message", 400)(scope, receive, send)
-            return
+            return PlainTextResponse("the body is no JSON-RPC message", 400)
         if isinstance(message, JSONRPCRequest) and session.unanswered >= self._bounds.unanswered:
-            await too_many(session.unanswered)(scope, receive, send)
-            return
+            return too_many(session.unanswered)
         # Handed in before it is answered: else a client's next message might overtake this one.
         await session.take(message, request)
-        await PlainTextResponse("Accepted", 202)(scope, receive, send)
+        return PlainTextResponse("Accepted", 202)
 
-    def _refusal(self, request: Request, session: Session | None) -> Response | None:
-        if "session_id" not in request.query_params:
-            return PlainTextResponse("session_id is required: open GET /sse first", 400)
-        if session is None:
-            return PlainTextResponse("no such session: it ended with its stream; open GET /sse again", 404)
-        return None
+
+def _no_session(request: Request) -> Response:
+    if "session_id" in request.query_params:
+        return PlainTextResponse("no such session: it ended with its stream; open GET /sse again", 404)
+    return PlainTextResponse("session_id is required: open GET /sse first", 400)
