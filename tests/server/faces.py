@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 
 from mcp.server.subscriptions import InMemorySubscriptionBus
@@ -12,7 +13,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 from server.face import TapeServer
 from server.tools.tape import Tape
 from storage.ledger import TradeLedger
-from storage.trades import Instrument
+from storage.trades import Instrument, TradeColumns
 from tests.tapes import START_MS, columns
 
 HOUR_MS = 3_600_000
@@ -61,7 +62,7 @@ def face(path: Path, **options: str) -> Iterator[Face]:
             ledger.keep_instrument(
                 Instrument(symbol, "binance spot", base, "USDT", Decimal("0.01"), Decimal("0.00001")), 0
             )
-            ledger.append(symbol, columns(_day(cents)))
+            ledger.append(symbol, _day(cents))
         ledger.flush()
         recorded, bus = Recorded(), InMemorySubscriptionBus()
         tape = Tape(ledger, recorded, lambda: recorded.now_ms, 168.0)
@@ -69,7 +70,8 @@ def face(path: Path, **options: str) -> Iterator[Face]:
         yield Face(mcp, bus, ledger, recorded, itertools.count(TRADES + 1))
 
 
-def _day(cents: int) -> list[tuple[int, int, int, int, int, int, bool]]:
+@cache
+def _day(cents: int) -> TradeColumns:
     """A day around a price with a thin zone, a trade every 24 h / TRADES."""
     rows = []
     for i in range(TRADES):
@@ -79,4 +81,4 @@ def _day(cents: int) -> list[tuple[int, int, int, int, int, int, bool]]:
         rows.append(
             (i + 1, time_ms, (cents + step * 10) * 10**6, (i % 17 + 1) * 1_234_000, i + 1, i + 1, i % 3 == 0)
         )
-    return rows
+    return columns(rows)
