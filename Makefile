@@ -7,10 +7,10 @@ TOOLS := .tools
 TOOLS_READY := .tools/.ready
 CROSSCHECK := .venv-crosscheck/.installed
 
-.PHONY: help setup demo serve test test-long check crosscheck audit format bench bench-collector soak monitoring release wheel-test lock clean
+.PHONY: help setup demo serve test test-long clients check crosscheck format docs bench bench-collector soak monitoring release wheel-test lock clean
 help:
-	@echo "make demo | serve | test | test-long | check | crosscheck | bench | bench-collector | soak | setup | format | clean"
-	@echo "make release | wheel-test | audit | monitoring | lock: for maintainers"
+	@echo "make demo | serve | test | test-long | clients | check | crosscheck | bench | bench-collector | soak | docs | setup | format | clean"
+	@echo "make release | wheel-test | monitoring | lock: for maintainers"
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -37,6 +37,14 @@ test: $(DEVELOPERS)
 
 test-long: $(DEVELOPERS)
 	$(BIN)/pytest
+
+# The clients of other languages and of other environments; needs Node's npm.
+CLIENTS := tests/clients
+clients: $(DEVELOPERS)
+	npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --loglevel=error
+	test -x $(CLIENTS)/.venv-fastmcp/bin/python || $(PYTHON) -m venv $(CLIENTS)/.venv-fastmcp
+	$(CLIENTS)/.venv-fastmcp/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(CLIENTS)/fastmcp.txt
+	$(BIN)/pytest $(CLIENTS)
 
 check: $(DEVELOPERS) $(TOOLS_READY)
 	$(BIN)/ruff format --check .
@@ -66,6 +74,10 @@ format: $(DEVELOPERS)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# docs/tools.md, from a demo.
+docs: $(DEVELOPERS)
+	$(BIN)/python -m tests.tools_page
+
 monitoring: $(DEVELOPERS)
 	$(BIN)/python -m infra.monitoring.generate
 
@@ -81,6 +93,7 @@ wheel-test: $(DEVELOPERS)
 bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python -m bench.analytics
+	$(BIN)/python -m bench.server
 
 bench-collector: $(DEVELOPERS)
 	$(BIN)/python -m bench.collector

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from importlib.metadata import version
 
 import structlog
-from mcp.server import MCPServer
+from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -21,15 +20,20 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
+from server.bounds import Bounds
+from server.connections import BoundedApp
+from server.face import TapeServer
 from server.health import READY_PATH, ReadyEndpoint
 from server.logs import set_up_logs
 from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
 from server.process_metrics import ProcessMetrics
+from server.proxies import TrustedProxies
 from server.recorder_metrics import RecorderMetrics
 from server.rest_metrics import RestMetrics
-from server.runtime import tune
+from server.runtime import settle, tune
 from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
-from server.tools.catalogue import add_tools
+from server.shutdown import Closing
+from server.site import PagesEndpoint, pages_routes
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
 from server.upkeep import Limits, Upkeep
@@ -37,13 +41,6 @@ from storage.errors import LedgerError
 from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
-
-INSTRUCTIONS = (
-    "tapedeck keeps every aggregate trade of the recorded symbols and answers from them. Prices and volumes "
-    "are exact decimal strings. Quote the levels given and no others; a summary that begins with PARTIAL: is "
-    "made of incomplete data, and meta.coverage says what is missing. "
-    "get_key_levels says where a price stands, get_data_coverage what is recorded and since when."
-)
 
 
 class WallClock:
@@ -59,8 +56,9 @@ class WallClock:
 wall_clock = WallClock()
 
 
-def create_app(settings: Settings) -> Starlette:
+def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
+    bounds = bounds or Bounds()
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
     rest = BinanceRest(settings.rest_url, wall_clock)
@@ -75,18 +73,18 @@ def create_app(settings: Settings) -> Starlette:
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
-    mcp = MCPServer("tapedeck", version=version("tapedeck"), instructions=INSTRUCTIONS, log_level="WARNING")
-    add_tools(
-        mcp, Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
-    )
     metrics = [
         LedgerMetrics(ledger),
         RestMetrics(recorder),
         RecorderMetrics(recorder.figures),
         ProcessMetrics(settings.data_dir),
     ]
-    answered = security(settings.allowed_hosts, settings.allowed_origins)
-    transports = Transports(mcp, answered)
+    bus = InMemorySubscriptionBus()
+    tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
+    mcp = TapeServer(tape, settings.public_url, settings.local_url, subscriptions=bus)
+    answered = security(settings.answered_hosts, settings.allowed_origins)
+    closing = Closing(bounds.grace_s)
+    transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -96,17 +94,25 @@ def create_app(settings: Settings) -> Starlette:
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
+            stack.enter_context(closing.noticing_signals())
+            settle()
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 
-    return Starlette(
+    return BoundedApp(
+        closing,
+        bounds,
         routes=[
             Route("/healthz", health),
             Route(READY_PATH, ReadyEndpoint(ledger, recorder, wall_clock, answered), methods=["GET"]),
+            *pages_routes(PagesEndpoint(mcp.pages, answered, transports.calls.within)),
             Route(METRICS_PATH, MetricsEndpoint(metrics, answered), methods=["GET"]),
             *transports.routes,
         ],
-        middleware=[Middleware(PlainStartFailure)],
+        middleware=[
+            Middleware(PlainStartFailure),
+            Middleware(TrustedProxies, settings.trusted_proxies, settings.public_url),
+        ],
         lifespan=lifespan,
     )
 

@@ -36,8 +36,9 @@ from server.settings import PREFIX, ConfigurationInvalid, Settings, load_setting
 from server.transports import HTTP_PATH, SSE_PATH
 from storage.errors import LedgerError
 
-# Open SSE streams are ended after this long, so that a stop takes less than 5 s.
-GRACEFUL_S = 2
+# The app ends its connections itself, see `Closing`; what is left then is cancelled, so that a stop takes
+# less than 5 s.
+GRACEFUL_S = 3
 # The demo's exchange lets itself be asked faster than Binance, so that 24 h of history are there in a minute.
 DEMO_WEIGHT_LIMIT = 60_000
 DEMO_QUESTIONS = (
@@ -153,6 +154,7 @@ def _run(settings: Settings, announce: Callable[[str], None]) -> int:
         log_config=None,
         lifespan="on",
         ws="none",
+        proxy_headers=False,  # TAPEDECK_TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=GRACEFUL_S,
     )
     server = AnnouncingServer(config, announce)

@@ -7,9 +7,10 @@ import os
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
@@ -42,6 +43,22 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _public_url(url: str | None) -> str | None:
+    if not url:
+        return None
+    if urlsplit(url).query or urlsplit(url).fragment or not urlsplit(url).hostname:
+        raise ValueError(f"{url!r} is no address of a server; write it as https://tape.example.com")
+    return _http_url(url)
+
+
+def _proxy(address: str) -> str:
+    try:
+        ip_network(address)
+    except ValueError:
+        raise ValueError(f"{address!r} is no address or network; write 10.0.0.2 or 10.0.0.0/24") from None
+    return address
+
+
 def _symbol(name: str) -> str:
     if not name.isalnum():
         raise ValueError(f"{name!r} is no symbol; write it as the exchange does, such as BTCUSDT")
@@ -58,6 +75,9 @@ StreamUrls = Annotated[
     BeforeValidator(_listed),
     Field(min_length=1),
 ]
+
+
+Proxies = Annotated[list[Annotated[str, AfterValidator(_proxy)]], NoDecode, BeforeValidator(_listed)]
 
 
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -122,6 +142,12 @@ class Settings(BaseSettings):
     )
     allowed_hosts: Names = Field([], description="further Host names that are answered, beside loopback")
     allowed_origins: Names = Field([], description="web origins that are answered, beside loopback")
+    public_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
+        None, description="address at which people reach the server through a proxy, path prefix included"
+    )
+    trusted_proxies: Proxies = Field(
+        [], description="addresses or networks of proxies whose X-Forwarded-* headers are believed"
+    )
     insecure_listen: bool = Field(
         False, description="listen beyond loopback although anybody who reaches the port may ask"
     )
@@ -154,6 +180,18 @@ class Settings(BaseSettings):
                 "deletes; make it no more than that"
             )
         return retention
+
+    @property
+    def local_url(self) -> str:
+        """The server's address as this machine has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
+    @property
+    def answered_hosts(self) -> list[str]:
+        """The Host names that are answered beside loopback."""
+        public = urlsplit(self.public_url or "").netloc
+        return [*self.allowed_hosts, public] if public else self.allowed_hosts
 
     @property
     def retention_ms(self) -> int | None:

@@ -1,26 +1,43 @@
 """SSE and Streamable HTTP on one app.
 
-Invariant: the SDK's private names are used in this file alone (mcp is pinned to 2.3 for it), and no
+Invariant: the SDK's private names are used here and in `sse.py` alone (mcp is pinned to 2.3 for it), and no
 endpoint answers a foreign Host or Origin.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import json
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
-from mcp.server import MCPServer
-from mcp.server.runner import serve_dual_era_loop
-from mcp.server.sse import SseServerTransport
+from mcp.server import MCPServer, ServerRequestContext
+from mcp.server.connection import Connection
+from mcp.server.streamable_http import EventStore
+from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
+from mcp.server.subscriptions import ListenHandler, SubscriptionBus
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.requests import Request
-from starlette.responses import Response
+from mcp_types import SubscribeRequestParams, SubscriptionsListenRequestParams, UnsubscribeRequestParams
+from sse_starlette.sse import AppStatus
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
+
+from server.bounds import BodyRefused, Bounds, body_of, replayed, too_many
+from server.calls import Calls
+from server.pages import Pages
+from server.shutdown import Closing
+from server.sse import MESSAGES_PATH, MessagesEndpoint, Sessions, SseEndpoint
+from server.subscriptions import Subscriptions
 
 SSE_PATH = "/sse"
-MESSAGES_PATH = "/messages"
 HTTP_PATH = "/mcp"
+# When to take a stream up again that an event store remembers. We keep none: a client asks again instead.
+RETRY_MS = 100
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
+
+# Streams of Streamable HTTP would be cut in the middle of a call; `Closing` ends them after it.
+AppStatus.disable_automatic_graceful_drain()  # type: ignore[no-untyped-call]
 
 
 def security(hosts: Sequence[str], origins: Sequence[str]) -> TransportSecuritySettings:
@@ -35,76 +52,119 @@ def security(hosts: Sequence[str], origins: Sequence[str]) -> TransportSecurityS
 class Transports:
     """Both transports of one MCP server; `routes` for the app, `running` around its life."""
 
-    def __init__(self, mcp: MCPServer, security_settings: TransportSecuritySettings) -> None:
-        self._mcp = mcp
-        http = mcp.streamable_http_app(streamable_http_path=HTTP_PATH, transport_security=security_settings)
-        self._sse = SseEndpoint(mcp, security_settings)
+    def __init__(
+        self,
+        mcp: MCPServer,
+        pages: Pages,
+        bus: SubscriptionBus,
+        security_settings: TransportSecuritySettings,
+        closing: Closing,
+        bounds: Bounds,
+        event_store: EventStore | None = None,
+    ) -> None:
+        server = mcp._lowlevel_server
+        listen = ListenHandler(bus, max_subscriptions=bounds.subscriptions)
+        self.subscriptions = Subscriptions(pages, bus, listen, _connection_of)
+        serve = server.add_request_handler
+        serve("subscriptions/listen", SubscriptionsListenRequestParams, self.subscriptions.listen)
+        serve("resources/subscribe", SubscribeRequestParams, self.subscriptions.subscribe)
+        serve("resources/unsubscribe", UnsubscribeRequestParams, self.subscriptions.unsubscribe)
+        closing.on_begin(listen.close)
+        self.calls = Calls(bounds)
+        self.calls.guard(server)
+        mcp.streamable_http_app(
+            streamable_http_path=HTTP_PATH,
+            transport_security=security_settings,
+            max_request_body_size=bounds.body_bytes,
+            session_idle_timeout=bounds.idle_s,
+            max_sessions=bounds.sessions,
+            event_store=event_store,
+            retry_interval=None if event_store is None else RETRY_MS,
+        )
+        self._manager = mcp.session_manager
+        self.sessions = Sessions(bounds.sessions)
+        self._sse = SseEndpoint(server, self.sessions, security_settings, closing, bounds)
         self.routes: list[BaseRoute] = [
             Route(SSE_PATH, self._sse, methods=["GET"]),
-            Route(MESSAGES_PATH, MessagesEndpoint(self._sse.transport), methods=["POST"]),
-            *http.routes,
+            Route(
+                MESSAGES_PATH, MessagesEndpoint(self.sessions, security_settings, bounds), methods=["POST"]
+            ),
+            Route(HTTP_PATH, HttpEndpoint(self._manager, closing, bounds)),
         ]
+
+    @property
+    def http_sessions(self) -> int:
+        """The sessions of Streamable HTTP that are open."""
+        return len(self._manager._server_instances)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Sessions live within this."""
-        async with self._mcp.session_manager.run():
-            self._sse.lifespan_state = self._mcp.session_manager._lifespan_state
+        async with self._manager.run(), self.subscriptions.running():
+            self._sse.lifespan_state = self._manager._lifespan_state
             yield
 
 
-class SseEndpoint:
-    """GET /sse: one MCP session a connection.
+class HttpEndpoint:
+    """/mcp: the SDK's transport, behind our bounds."""
 
-    An ASGI endpoint of our own: the SDK's answers twice when a stream ends.
-    """
-
-    def __init__(self, mcp: MCPServer, security_settings: TransportSecuritySettings) -> None:
-        self._server = mcp._lowlevel_server
-        self.transport = SseServerTransport(MESSAGES_PATH, security_settings=security_settings)
-        self.lifespan_state: Any = None
+    def __init__(self, manager: StreamableHTTPSessionManager, closing: Closing, bounds: Bounds) -> None:
+        self._manager = manager
+        self._closing = closing
+        self._bounds = bounds
+        self._unanswered: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        response = _Response(send)
+        request = Request(scope, receive)
+        if self._closing.begun.is_set():
+            response = PlainTextResponse("the server is stopping", 503, {"retry-after": "5"})
+            await response(scope, receive, send)
+        elif request.method == "POST":
+            await self._post(request, send)
+        else:
+            # A stream on which the server speaks by itself: no call is lost with it.
+            receive = self._closing.receive(receive, self._closing.begun)
+            await self._manager.handle_request(scope, receive, send)
+
+    async def _post(self, request: Request, send: Send) -> None:
+        scope, receive = request.scope, request.receive
         try:
-            async with self.transport.connect_sse(scope, receive, response.send) as (incoming, outgoing):
-                await serve_dual_era_loop(
-                    self._server,
-                    incoming,
-                    outgoing,
-                    lifespan_state=self.lifespan_state,
-                    init_options=self._server.create_initialization_options(),
-                )
-        except ValueError:
-            # A foreign Host or Origin: the transport has answered 421 or 403 already.
+            body = await body_of(request, self._bounds)
+        except ClientDisconnect:
             return
-        await response.end()
+        except BodyRefused as refused:
+            await refused.response(scope, receive, send)
+            return
+        session = request.headers.get("mcp-session-id", "")
+        # A notification may be the cancellation of a request that takes up the room.
+        most = self._bounds.unanswered if session else self._bounds.calls + self._bounds.subscriptions
+        if self._unanswered[session] >= most and _is_request(body):
+            await too_many(most)(scope, receive, send)
+            return
+        with self._counted(session):
+            await self._manager.handle_request(scope, replayed(body, receive), send)
+
+    @contextmanager
+    def _counted(self, session: str) -> Iterator[None]:
+        self._unanswered[session] += 1
+        try:
+            yield
+        finally:
+            self._unanswered[session] -= 1
+            if not self._unanswered[session]:
+                del self._unanswered[session]
 
 
-class _Response:
-    """A response that is brought to its end: a stream cut short by a shutdown lacks its last chunk."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._open = False
-
-    async def send(self, message: Message) -> None:
-        await self._send(message)
-        self._open = message["type"] == "http.response.start" or bool(message.get("more_body"))
-
-    async def end(self) -> None:
-        if self._open:
-            await self.send({"type": "http.response.body", "body": b"", "more_body": False})
+def _is_request(body: bytes) -> bool:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return True
+    return not isinstance(message, dict) or "id" in message
 
 
-class MessagesEndpoint:
-    """POST /messages: what a client says in its session."""
-
-    def __init__(self, transport: SseServerTransport) -> None:
-        self._transport = transport
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._transport.handle_post_message(scope, receive, send)
+def _connection_of(ctx: ServerRequestContext[Any, Any]) -> Connection:
+    return ctx.session._connection
 
 
 async def health(_: Request) -> Response:

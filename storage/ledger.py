@@ -29,7 +29,7 @@ from storage.retention import Expired, expiry_of
 from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
 from storage.tape import Taken, Tape
 from storage.trades import Coverage, Gap, Instrument, TradeColumns
-from storage.view import LedgerView, WorkedOut
+from storage.view import LedgerView, WorkedOut, interruptible
 
 # Rows that are kept in memory while the disk refuses, some 200 MB; further ones are refused.
 MOST_UNWRITTEN = 4_000_000
@@ -515,13 +515,17 @@ class TradeLedger:
             return tape.state.warmup_from_ms if tape else None
 
     @contextmanager
-    def view(self, symbol: str) -> Iterator[LedgerView]:
-        """All that one question needs of a symbol, as of one instant."""
+    def view(self, symbol: str, before_each: Callable[[], None] | None = None) -> Iterator[LedgerView]:
+        """All that one question needs of a symbol, as of one instant.
+
+        `before_each` is called before each record that is read; what it raises ends the question.
+        """
         with self._database.reading(), ExitStack() as stack:
             with self._lock:
                 stored = stack.enter_context(self._before or self._database.snapshot())
                 held = self._tapes.get(symbol, Tape()).now()
-            yield LedgerView(symbol, held, stored.records, self._worked_out)
+            records = stored.records if before_each is None else interruptible(stored.records, before_each)
+            yield LedgerView(symbol, held, records, self._worked_out)
 
     def trades(self, symbol: str, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows with start_ms <= T < end_ms in id order, those still in memory included."""

@@ -43,6 +43,17 @@ T = TypeVar("T")
 Stored = Callable[[bytes, bytes], Iterator[tuple[bytes, bytes]]]
 
 
+def interruptible(stored: Stored, before_each: Callable[[], None]) -> Stored:
+    """The records, with a call before each: what it raises ends the reading."""
+
+    def records(first: bytes, stop: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for record in stored(first, stop):
+            before_each()
+            yield record
+
+    return records
+
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """What a symbol's tape holds at one instant, the sealed rows themselves left on disk.

@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import ClassVar
 
 import anyio
+import jsonschema
 import ormsgpack
 import pytest
-from mcp.server import MCPServer
 from mcp_types import Tool
 from starlette.routing import Route
 
 from server.app import create_app
 from server.cli import _parser
 from server.config_command import written
+from server.face import TapeServer
 from server.settings import PREFIX, Settings
-from server.tools.catalogue import add_tools
 from server.tools.refusals import Refusal
 from server.tools.tape import Tape, WarmupProgress
 from storage import keys
@@ -38,6 +38,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 FORMAT = (ROOT / "docs" / "storage-format.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+TOOLS_PAGE = (ROOT / "docs" / "tools.md").read_text()
 EXAMPLE = (ROOT / "infra" / "tapedeck.env.example").read_text()
 
 HOUR = keys.hour_of(START_MS)
@@ -60,9 +61,7 @@ def defaults_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture
 def tools(tmp_path: Path) -> Iterator[list[Tool]]:
     with TradeLedger.open(tmp_path / "ledger") as ledger:
-        mcp = MCPServer("tapedeck")
-        add_tools(mcp, Tape(ledger, NothingRecorded(), lambda: START_MS))
-        yield anyio.run(mcp.list_tools)
+        yield anyio.run(TapeServer(Tape(ledger, NothingRecorded(), lambda: START_MS)).list_tools)
 
 
 class NothingRecorded:
@@ -109,8 +108,30 @@ def test_the_readme_names_every_tool_and_parameter_with_its_default(tools: list[
                 assert written(default) == table[name][0]
 
 
+def test_the_page_of_tools_has_each_with_its_parameters_and_an_answer_of_its_schema(
+    tools: list[Tool],
+) -> None:
+    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", TOOLS_PAGE, re.MULTILINE | re.DOTALL))
+    assert list(sections) == [tool.name for tool in tools]
+    for tool in tools:
+        named = re.findall(r"^\| `(\w+)` \|", sections[tool.name], re.MULTILINE)
+        assert named == list(tool.input_schema["properties"])
+        answer = re.search(r"^```json\n(.*?)^```", sections[tool.name], re.DOTALL | re.MULTILINE)
+        assert answer is not None
+        jsonschema.validate(json.loads(answer[1]), tool.output_schema or {})
+
+
+@pytest.mark.parametrize("name", ["get_volume_profile", "search"])
+def test_the_docs_of_clients_name_both_transports_and_tools(name: str) -> None:
+    page = (ROOT / "docs" / "clients.md").read_text()
+    assert all(
+        words in page for words in ("/sse", "/mcp", "/pages", f"`{name}`" if name == "search" else name)
+    )
+
+
 def test_the_readme_names_no_tool_that_does_not_exist(tools: list[Tool]) -> None:
-    assert set(re.findall(r"\bget_[a-z_]+", README)) == {tool.name for tool in tools}
+    names = {tool.name for tool in tools}
+    assert set(re.findall(r"\bget_[a-z_]+", README)) == {name for name in names if name.startswith("get_")}
 
 
 def test_the_readme_names_every_command_and_flag() -> None:
@@ -128,7 +149,7 @@ def test_the_readme_names_every_command_and_flag() -> None:
 
 def test_the_readme_names_every_endpoint(tmp_path: Path) -> None:
     app = create_app(Settings(data_dir=tmp_path / "ledger"))
-    paths = {route.path for route in app.routes if isinstance(route, Route)}
+    paths = {route.path.partition("/{")[0] for route in app.routes if isinstance(route, Route)}
     table = README.partition("| endpoint |")[2].partition("###")[0]
     assert set(re.findall(r"(/[a-z]+)`", table)) == paths
 

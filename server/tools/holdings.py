@@ -10,6 +10,7 @@ from typing import Any
 
 from server.tools.arguments import Window, symbol_name, symbol_of, window_of
 from server.tools.tape import Tape, WarmupProgress, vouched_until
+from server.tools.work import step
 from storage.held_ids import Run
 from storage.rollups import Rollup
 from storage.trades import Coverage
@@ -97,7 +98,7 @@ def _names(tape: Tape, written: Any) -> Iterator[str]:
 def _holding(tape: Tape, symbol: str, asked: AskedWindow) -> Holding:
     recording = symbol in tape.recording.symbols
     known_ms = tape.recording.live_until_ms(symbol) if recording else None
-    with tape.ledger.view(symbol) as view:
+    with tape.ledger.view(symbol, step) as view:
         now_ms = tape.now_ms()
         window, coverage = _coverage(view, asked, now_ms, known_ms, recording=recording)
         return Holding(

@@ -7,7 +7,8 @@ class Refusal(Exception):
     """A question without an answer.
 
     Codes: SYMBOL_UNKNOWN, WINDOW_INVALID, OPTION_INVALID, ROW_SIZE_INVALID, ROW_TOO_FINE, NO_TRADES,
-    WARMING_UP, STORE_UNAVAILABLE.
+    WARMING_UP, STORE_UNAVAILABLE, TIME_LIMIT, TOO_MANY_CALLS, ANSWER_TOO_LARGE,
+    PAGE_UNKNOWN.
     """
 
     def __init__(self, code: str, text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 from analytics.errors import BinsTooWide
 from server.tools.arguments import Window, iso, symbol_of, window_of
 from server.tools.refusals import Refusal
+from server.tools.work import step
 from storage.candles import MinuteCandles
 from storage.export import in_id_order
 from storage.histograms import PriceHistogram
@@ -123,7 +124,7 @@ class Tape:
         instruments = self.ledger.instruments
         name = self._symbol(symbol, instruments)
         known_ms = self.recording.live_until_ms(name)
-        with self.ledger.view(name) as view:
+        with self.ledger.view(name, step) as view:
             window = window_of(
                 duration_hours=duration_hours,
                 start_time=start_time,

@@ -105,3 +105,26 @@ def test_names_that_are_given_are_known_with_their_place(
     (tmp_path / ".env").write_text("TAPEDECK_PORT=1\nTAPEDECK_HOST=::1\nOTHER=1\n")
     monkeypatch.setenv("TAPEDECK_PORT", "2")
     assert given_names() == {"TAPEDECK_PORT": "environment", "TAPEDECK_HOST": ".env"}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("PUBLIC_URL", "tape.example.com", "write it as https://tape.example.com"),
+        ("PUBLIC_URL", "https://tape.example.com/?a=1", "write it as https://tape.example.com"),
+        ("TRUSTED_PROXIES", "proxy.local", "write 10.0.0.2 or 10.0.0.0/24"),
+    ],
+)
+def test_an_address_that_is_none_is_refused_with_one_that_is(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(f"TAPEDECK_{name}", value)
+    with pytest.raises(ConfigurationInvalid, match=words):
+        settings_from(argparse.Namespace())
+
+
+def test_the_host_of_the_public_address_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TAPEDECK_PUBLIC_URL", "https://tape.example.com:8443/tape/")
+    settings = settings_from(argparse.Namespace())
+    assert settings.public_url == "https://tape.example.com:8443/tape"
+    assert settings.answered_hosts == ["tape.example.com:8443"]

@@ -349,7 +349,7 @@ def test_a_symbol_whose_tick_is_not_known_yet_is_warming_up(desk: Desk) -> None:
 
 
 def test_a_store_that_cannot_be_read_is_named_as_such(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_: str) -> None:
+    def refuse(*_: object) -> None:
         raise StoreUnavailable("disk gone")
 
     monkeypatch.setattr(desk.ledger, "view", refuse)
