@@ -5,23 +5,21 @@ goes into the ledger under its own id, whatever was asked for. Of all symbols th
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 
-from collectors.backfill import Page, PutOff, newest_page, not_answered
+from collectors.backfill import Page, not_answered
 from collectors.binance import AggTradesPage
 from collectors.certification import Rule, after_asking, lacking
 from collectors.clock import Clock
 from collectors.gap_watch import Change, GapCounts, GapWatch
+from collectors.missing import Floor, Missing
 from collectors.rest import BinanceRest, RestAway, RestRefused
-from storage.absences import Absence, span
 from storage.held_ids import Run
-from storage.keys import hour_of
 from storage.ledger import TradeLedger
-from storage.trades import Gap, TradeColumns
+from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
@@ -36,8 +34,6 @@ LOOKED_AT = 50
 TELL_MS = 15_000
 FIRST_AWAY_MS = 1_000
 LONGEST_AWAY_MS = 30_000
-# Where a symbol's history begins at REST is asked again after so long.
-FLOOR_MS = 3_600_000
 
 
 @dataclass(slots=True)
@@ -69,23 +65,13 @@ class FillingState:
     fetched: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Floor:
-    """Where REST's history of a symbol begins, and when that was asked."""
-
-    first_id: int
-    asked_ms: int
-
-
 @dataclass(slots=True)
 class _Symbol:
     """What is known of one symbol's filling."""
 
+    missing: Missing
     progress: Progress
-    flying: list[Page] = field(default_factory=list)
-    put_off: PutOff = field(default_factory=PutOff)
     watch: GapWatch = field(default_factory=GapWatch)
-    floor: _Floor | None = None
     beginning: bool = False
     not_before_ms: int = 0
     fetched: int = 0
@@ -115,45 +101,40 @@ class Filling:
         self._warmup_ms = warmup_ms
         self._retention_ms = retention_ms
         self._rule = rule or Rule()
-        self._symbols = defaultdict[str, _Symbol](lambda: _Symbol(Progress(clock())))
+        self._symbols: dict[str, _Symbol] = {}
         self._away_ms = 0
         self._not_before_ms = 0
         self._looked_ms = self._told_ms = 0
+
+    def _of(self, symbol: str) -> _Symbol:
+        known = self._symbols.get(symbol)
+        if known is None:
+            missing = Missing(symbol, self._ledger, self._clock, self._retention_ms, self._rule)
+            known = self._symbols.setdefault(symbol, _Symbol(missing, Progress(self._clock())))
+        return known
 
     # What readers ask
 
     def progress(self, symbol: str) -> Progress:
         """How far the fetching of a symbol's history has come in this run."""
-        return self._symbols[symbol].progress
+        return self._of(symbol).progress
 
     def state(self, symbol: str) -> FillingState:
         gaps = self._ledger.gaps(symbol)
         certified = sum(gap.missing for gap in gaps if gap.state == "certified")
         history = self._ledger.history_wanted(symbol)
         return FillingState(
-            self._symbols[symbol].watch.counts,
+            self._of(symbol).watch.counts,
             missing=sum(gap.missing for gap in gaps) - certified,
-            out_of_reach=self._out_of_reach(symbol, gaps),
+            out_of_reach=self._of(symbol).missing.out_of_reach(),
             history=0 if history is None else history.missing,
             certified=certified,
-            fetched=self._symbols[symbol].fetched,
-        )
-
-    def _out_of_reach(self, symbol: str, gaps: Sequence[Gap]) -> int:
-        kept_from_ms, below = self._kept_from_ms(), self._below_floor(symbol)
-        return sum(
-            gap.missing if gap.before_ms < kept_from_ms else _common(gap, below)
-            for gap in gaps
-            if gap.state == "open"
+            fetched=self._of(symbol).fetched,
         )
 
     def wanted(self, symbol: str) -> int:
         """How many ids are being fetched: those missing that REST has not just failed to serve."""
-        given_up = [*self._symbols[symbol].put_off.runs, *map(span, self._ledger.absences(symbol))]
-        given_up += self._below_floor(symbol)
-        kept_from_ms = self._kept_from_ms()
-        gaps = [gap for gap in self._gaps(symbol) if gap.state == "open" and gap.before_ms >= kept_from_ms]
-        return sum(gap.missing - _common(gap, given_up) for gap in gaps)
+        return self._of(symbol).missing.wanted()
 
     # The work
 
@@ -176,7 +157,7 @@ class Filling:
                 task.cancel()
             await asyncio.gather(*flying, return_exceptions=True)
             for known in self._symbols.values():
-                known.flying.clear()
+                known.missing.flying.clear()
                 known.beginning = False
 
     async def catch_up(self, symbol: str) -> bool:
@@ -197,69 +178,42 @@ class Filling:
             return None
         pages = []
         for symbol in self._names():
-            known = self._symbols[symbol]
+            known = self._of(symbol)
             if now_ms < known.not_before_ms or known.beginning:
                 continue
             if self._ledger.warmup_from_ms(symbol) is None:
                 known.beginning = True
                 return symbol
-            if len(known.flying) < PAGES_OF_ONE and (page := self._page_of(symbol, now_ms)) is not None:
+            if len(known.missing.flying) < PAGES_OF_ONE and (page := known.missing.page()) is not None:
                 pages.append(page)
         if not pages:
             return None
         newest = max(pages, key=lambda page: page.time_ms)
-        self._symbols[newest.symbol].flying.append(newest)
+        self._of(newest.symbol).missing.flying.append(newest)
         return newest
-
-    def _page_of(self, symbol: str, now_ms: int) -> Page | None:
-        known = self._symbols[symbol]
-        absences = self._ledger.absences(symbol)
-        busy = [page.run for page in known.flying] + known.put_off.until_later(now_ms)
-        spoken_for = [*busy, *map(span, absences), *self._below_floor(symbol)]
-        page = newest_page(symbol, self._gaps(symbol), spoken_for, self._kept_from_ms())
-        return page or self._due(symbol, absences, busy, now_ms)
-
-    def _due(self, symbol: str, absences: Sequence[Absence], busy: Sequence[Run], now_ms: int) -> Page | None:
-        """Ids that the exchange lacked, when it is time to ask for them again."""
-        for absence in absences:
-            ids = Gap(absence.first_id, absence.last_id, 0, 0)
-            if self._rule.due_ms(absence) <= now_ms and not _common(ids, busy):
-                return Page(symbol, absence.first_id, absence.last_id, absence.above.time_ms, True)
-        return None
-
-    def _gaps(self, symbol: str) -> list[Gap]:
-        """What is missing, newest first: between the ids held, then below them."""
-        history = self._ledger.history_wanted(symbol)
-        return [*reversed(self._ledger.gaps(symbol)), *([history] if history is not None else [])]
-
-    def _below_floor(self, symbol: str) -> list[Run]:
-        floor = self._symbols[symbol].floor
-        return [] if floor is None or floor.first_id == 0 else [Run(0, floor.first_id - 1, 0, 0)]
-
-    def _kept_from_ms(self) -> int:
-        """From when on trades are not deleted at once: whole hours go."""
-        return 0 if self._retention_ms is None else hour_of(self._clock() - self._retention_ms)
 
     # Asking
 
     async def _guarded(self, work: "Page | str") -> None:
         """REST that is away is left alone for a while, a symbol that it refuses too."""
         symbol = work if isinstance(work, str) else work.symbol
-        known = self._symbols[symbol]
+        known = self._of(symbol)
         try:
             await (self._begin(symbol) if isinstance(work, str) else self._fetch(work))
         except RestAway as error:
             self._leave_alone(str(error))
         except RestRefused as refusal:
+            tell = log.debug if known.not_before_ms else log.warning
             known.not_before_ms = self._clock() + LONGEST_AWAY_MS
-            log.warning("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
+            tell("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
         else:
+            known.not_before_ms = 0
             self._answered()
         finally:
             if isinstance(work, str):
                 known.beginning = False
-            elif work in known.flying:
-                known.flying.remove(work)
+            elif work in known.missing.flying:
+                known.missing.flying.remove(work)
 
     def _leave_alone(self, error: str) -> None:
         """Pages that were under way together fail together, and count once."""
@@ -307,7 +261,7 @@ class Filling:
                 for absence in after_asking(known, found, self._rule):
                     self._ledger.keep_absence(page.symbol, absence)
         left = not_answered(page, rows.id, sound=sound)
-        delays = self._symbols[page.symbol].put_off.answered(page, left, now_ms)
+        delays = self._of(page.symbol).missing.put_off.answered(page, left, now_ms)
         for run, delay_ms in zip(left, delays, strict=True):
             log.info(
                 "not served",
@@ -324,20 +278,21 @@ class Filling:
 
         Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
         """
-        known, now_ms = self._symbols[page.symbol], self._clock()
-        if known.floor is not None and now_ms - known.floor.asked_ms < FLOOR_MS:
+        missing, now_ms = self._of(page.symbol).missing, self._clock()
+        if missing.floor_is_fresh():
             return
-        before, known.floor = known.floor, _Floor(known.floor.first_id if known.floor else 0, now_ms)
+        before = missing.floor
+        missing.floor = Floor(before.first_id if before is not None else 0, now_ms)
         try:
             oldest = await self._rest.trades_from_id(page.symbol, 0, hurried=False)
         except RestAway:
-            known.floor = before
+            missing.floor = before
             raise
         runs = self._ledger.runs(page.symbol)
         if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
             return
         begins = int(oldest.id[0])
-        known.floor = _Floor(begins, now_ms)
+        missing.floor = Floor(begins, now_ms)
         history = self._ledger.history_wanted(page.symbol)
         if history is not None and history.first_id < begins:
             self._ledger.set_warmup(
@@ -355,7 +310,7 @@ class Filling:
         new = self._ledger.append(symbol, rows).new
         progress.fetched += new
         progress.until_ms = self._clock()
-        self._symbols[symbol].fetched += new
+        self._of(symbol).fetched += new
 
     # Telling
 
@@ -371,10 +326,10 @@ class Filling:
         for at, symbol in enumerate(list(self._names())):
             if at % LOOKED_AT == LOOKED_AT - 1:
                 await asyncio.sleep(0)
-            known, history = self._symbols[symbol], self._ledger.history_wanted(symbol)
+            known, history = self._of(symbol), self._ledger.history_wanted(symbol)
             for change in known.watch.look(self._ledger.gaps(symbol), now_ms, history):
                 _tell(symbol, change)
-            known.put_off.keep(self._gaps(symbol))
+            known.missing.put_off.keep(known.missing.gaps())
             self._conclude(symbol, tell=tell)
 
     def _conclude(self, symbol: str, *, tell: bool) -> None:
@@ -386,11 +341,11 @@ class Filling:
                 facts = {"missing": wanted, "fetched": progress.fetched, "per_s": round(progress.per_s)}
                 log.info("fetching history", symbol=symbol, **facts, ready_s=_ready_s(wanted, progress))
             return
-        if self._ledger.warmup_from_ms(symbol) is None or self._symbols[symbol].flying:
+        if self._ledger.warmup_from_ms(symbol) is None or self._of(symbol).missing.flying:
             return
         if progress.warming:
             log.info("history complete", symbol=symbol, trades=progress.fetched, per_s=round(progress.per_s))
-        self._symbols[symbol].progress = Progress(self._clock())
+        self._of(symbol).progress = Progress(self._clock())
 
 
 def _ready_s(wanted: int, progress: Progress) -> float | None:
@@ -411,14 +366,3 @@ def _tell(symbol: str, change: Change) -> None:
             log.warning("certified ids came", **facts, ids=change.ids)
         case "opened":
             log.debug("gap seen", **facts, ids=change.ids)
-
-
-def _common(gap: Gap, runs: Sequence[Run]) -> int:
-    """How many ids of a gap are in these runs, counted once where the runs overlap."""
-    covered, until = 0, gap.first_id - 1
-    for run in sorted(runs, key=lambda each: each.first_id):
-        first_id, last_id = max(run.first_id, until + 1), min(run.last_id, gap.last_id)
-        if last_id >= first_id:
-            covered += last_id - first_id + 1
-            until = last_id
-    return covered

@@ -6,7 +6,7 @@ Invariant: no row that is held is changed; a day is told of in one line.
 import asyncio
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -21,9 +21,10 @@ from collectors.rest import BinanceRest, RestError
 from server.progress import Bars
 from server.settings import PREFIX, Settings
 from server.tools.arguments import iso
+from storage.absences import span
 from storage.checkpoints import readable
 from storage.errors import StoreUnavailable, VenueMismatch
-from storage.held_ids import Run
+from storage.held_ids import HeldIds, Run
 from storage.imports import OfferedIntake
 from storage.intake import Intake, OwnIntake
 from storage.keys import HOUR_MS
@@ -38,10 +39,11 @@ SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class _Ledger:
-    """Where the rows go, and what is held at the beginning."""
+    """Where the rows go, and at the beginning what is held and what the exchange is certified to lack."""
 
     intake: Intake
     runs: tuple[Run, ...]
+    certified: tuple[Run, ...]
     venue: str
 
 
@@ -50,7 +52,8 @@ class BackfillRefused(Exception):
 
 
 def backfill(symbol: str, first: date, past: date | None, settings: Settings, clock: Clock) -> int:
-    """Bring the days from `first` to before `past`; 1 where ids of theirs are still missing."""
+    """Bring the days from `first` to before `past`; 1 where ids of theirs are still missing that the exchange
+    is not certified to lack."""
     try:
         _check_retention(first, settings, clock())
         if past is not None and past <= first:
@@ -91,20 +94,29 @@ async def _bring(symbol: str, first: date, past: date | None, settings: Settings
                 venue=ledger.venue,
                 progress=bars,
             )
-            days = [await _tell_day(history, day) for day in days_between(first, past)]
+            days = [await _tell_day(history, day, ledger.certified) for day in days_between(first, past)]
     if not days:
         print(f"{symbol}: nothing to do, {first} is not before {past}")
-    _tell_gaps(symbol, history.runs)
-    return 1 if any(day.missing for day in days) else 0
+    _tell_gaps(symbol, HeldIds([*history.runs, *ledger.certified]).runs)
+    return 1 if any(_uncertified(day.missing, ledger.certified) for day in days) else 0
 
 
-async def _tell_day(history: History, day: date) -> Day:
+def _uncertified(missing: Iterable[Run], certified: Iterable[Run]) -> tuple[Run, ...]:
+    """The missing ids of which nobody has shown that the exchange lacks them."""
+    left = HeldIds(missing)
+    for run in certified:
+        left.remove(run)
+    return left.runs
+
+
+async def _tell_day(history: History, day: date, certified: Sequence[Run]) -> Day:
     done = await history.fill(day)
     print(_line_of(done), flush=True)
     for malformed in done.malformed[:SHOWN]:
         print(f"  skipped: {malformed.reason}: {malformed.text!r}", flush=True)
     for run in done.missing[:SHOWN]:
-        print(f"  neither dump nor REST has ids {run.first_id} to {run.last_id}", flush=True)
+        known = "" if _uncertified([run], certified) else ", as certified before"
+        print(f"  neither dump nor REST has ids {run.first_id} to {run.last_id}{known}", flush=True)
     return done
 
 
@@ -156,9 +168,9 @@ def _taking_rows(settings: Settings, symbol: str, exchange: ExchangeInfo, now_ms
     with ExitStack() as stack:
         if is_locked(path):
             with readable(path) as copy, TradeLedger.open(copy, create=False) as ledger:
-                venue, runs = ledger.venue, ledger.runs(symbol)
+                venue, runs, certified = ledger.venue, ledger.runs(symbol), _certified(ledger, symbol)
             _check_venue(settings, venue, exchange)
-            yield _Ledger(OfferedIntake(path, exchange.venue), runs, exchange.venue)
+            yield _Ledger(OfferedIntake(path, exchange.venue), runs, certified, exchange.venue)
             return
         os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
         own = stack.enter_context(TradeLedger.open(path))
@@ -169,7 +181,12 @@ def _taking_rows(settings: Settings, symbol: str, exchange: ExchangeInfo, now_ms
         instrument: Instrument | None = exchange.instruments.get(symbol)
         if instrument is not None:
             own.keep_instrument(instrument, now_ms)
-        yield _Ledger(OwnIntake(own, now_ms), own.runs(symbol), exchange.venue)
+        certified = _certified(own, symbol)
+        yield _Ledger(OwnIntake(own, now_ms), own.runs(symbol), certified, exchange.venue)
+
+
+def _certified(ledger: TradeLedger, symbol: str) -> tuple[Run, ...]:
+    return tuple(span(absence) for absence in ledger.absences(symbol) if absence.state == "certified")
 
 
 def _check_venue(settings: Settings, venue: str | None, exchange: ExchangeInfo) -> None:

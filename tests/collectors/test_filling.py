@@ -217,6 +217,24 @@ def test_replies_that_are_none_and_short_pages_cost_time_and_no_trade(tmp_path: 
     in_a_world(tmp_path, story, faults=faults)
 
 
+def test_a_symbol_that_rest_refuses_is_told_of_once_and_holds_up_no_other(tmp_path: Path) -> None:
+    symbols = ("NOPEUSDT", "BTCUSDT")
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(40), minutes_ago(30))
+        world.links_bring(minutes_ago(20), START_MS)
+        async with world.filling(symbols=symbols, warmup_ms=HOUR_MS):
+            await world.until(lambda: not world.ledger.gaps(X))
+            await world.pass_time(120)
+        assert 3 <= world.exchange.report().statuses["400"] <= 8
+
+    with capture_logs() as logs:
+        in_a_world(tmp_path, story)
+    told = [line["log_level"] for line in logs if line["event"] == "rest refused"]
+    assert told[0] == "warning"
+    assert told.count("warning") == 1
+
+
 def test_pages_of_another_question_or_symbol_are_not_believed(tmp_path: Path) -> None:
     symbols = ("BTCUSDT", "ETHUSDT")
 
@@ -244,7 +262,7 @@ def test_a_limit_is_obeyed_to_the_second(tmp_path: Path, status: int) -> None:
         world.assert_complete()
         assert 1 <= world.exchange.report().statuses[str(status)] <= 6
 
-    in_a_world(tmp_path, story, faults=[RestLimit(status=status, seconds=40)], limits=Limits(in_flight_s=20))  # type: ignore[arg-type]
+    in_a_world(tmp_path, story, faults=[RestLimit(status=status, seconds=40)], limits=Limits(in_flight_s=39))  # type: ignore[arg-type]
 
 
 def test_no_minute_costs_more_than_five_sixths_of_the_limit(tmp_path: Path) -> None:
@@ -253,9 +271,10 @@ def test_no_minute_costs_more_than_five_sixths_of_the_limit(tmp_path: Path) -> N
             await world.until(lambda: bool(world.ledger.runs(X)) and filling.wanted(X) == 0)
         world.assert_complete()
         # Pages that are under way at the minute's turn count in the next one at the exchange.
-        assert 60 < world.exchange.report().most_weight_used <= 100 + 4 * 4
+        assert world.asked * 4 > 2 * 120
+        assert world.exchange.report().most_weight_used <= 100 + 4 * 4
 
-    in_a_world(tmp_path, story, limits=Limits(weight_per_minute=120, in_flight_s=20))
+    in_a_world(tmp_path, story, limits=Limits(weight_per_minute=120, in_flight_s=120))
 
 
 # The first start
@@ -368,9 +387,13 @@ def test_a_gap_below_the_floor_stays_open_uncertified_and_nearly_unasked(tmp_pat
             asked = world.asked
             await world.pass_time(600)
             assert world.asked - asked <= 2
-        [gap] = world.ledger.gaps(X)
-        assert gap.state == "open"
-        assert world.ledger.absences(X) == ()
+            [gap] = world.ledger.gaps(X)
+            assert gap.state == "open"
+            assert world.ledger.absences(X) == ()
+            assert filling.state(X).out_of_reach == gap.missing
+            world.exchange.clear()
+            world.clock.advance(25 * HOUR_MS)
+            await world.until(lambda: not world.ledger.gaps(X))
 
     in_a_world(tmp_path, story, speed=200)
 

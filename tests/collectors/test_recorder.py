@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import recorder as recorder_module
+from collectors.certification import Rule
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder
@@ -38,6 +39,7 @@ async def recording(
     warmup_ms: int = 0,
     links: int = 1,
     stream_url: str | None = None,
+    rule: Rule | None = None,
 ) -> AsyncIterator[Recorder]:
     async with BinanceRest(exchange.rest_url, wall_ms) as rest:
         recorder = Recorder(
@@ -48,6 +50,7 @@ async def recording(
             warmup_ms=warmup_ms,
             clock=wall_ms,
             rest_lag_ms=500,
+            rule=rule,
         )
         await recorder.prepare()
         stop = asyncio.Event()

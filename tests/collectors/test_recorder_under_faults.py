@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.certification import Rule
 from collectors.exchange import Exchange
 from collectors.exchange.faults import (
     AnyFault,
@@ -18,6 +19,7 @@ from collectors.exchange.faults import (
     EventTime,
     Fragment,
     Hold,
+    Hole,
     Invalid,
     Malformed,
     Refuse,
@@ -143,6 +145,31 @@ def test_malformed_frames_lose_themselves_alone(tmp_path: Path) -> None:
         tmp_path,
     )
     assert report.faults_hit == {"malformed": 2 * len(kinds)}
+
+
+def test_a_hole_of_the_exchange_is_certified_while_recording_goes_on_and_filled_when_it_comes(
+    tmp_path: Path,
+) -> None:
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                rule = Rule(tries=3, over_ms=2_000, again_ms=3_000)
+                async with recording(ledger, exchange, links=2, rule=rule) as recorder:
+                    await until(lambda: len(held(ledger)) > 100)
+                    soon = exchange.printed_id("BTCUSDT") + 50
+                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=10))
+                    await until(lambda: [gap.state for gap in ledger.gaps("BTCUSDT")] == ["certified"])
+                    known_ms = recorder.live_until_ms("BTCUSDT")
+                    assert known_ms is not None
+                    start_ms = int(held(ledger).time_ms[0])
+                    coverage = ledger.coverage("BTCUSDT", start_ms, known_ms, known_ms)
+                    assert (coverage.missing, coverage.certified, coverage.complete) == (0, 10, True)
+                    await until(lambda: not ledger.gaps("BTCUSDT"))
+                assert not exchange.difference("BTCUSDT", held(ledger))
+                assert ledger.absences("BTCUSDT") == ()
+            assert exchange.report().self_inflicted == []
+
+    asyncio.run(run())
 
 
 def test_rows_marked_invalid_are_kept_for_their_ids(tmp_path: Path) -> None:

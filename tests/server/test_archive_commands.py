@@ -1,5 +1,6 @@
 """`tapedeck backfill` and `tapedeck audit`, alone and beside a running server."""
 
+import json
 import logging
 import os
 import time
@@ -161,6 +162,31 @@ def test_an_audit_names_what_differs(
     absent = tapedeck(urls, tmp_path / "l", "audit", TODAY + timedelta(days=2))
     assert absent.returncode == 1
     assert "not there (yet)" in absent.stdout
+
+
+def test_ids_that_nobody_has_fail_a_backfill_until_they_are_certified(
+    printed: dict[date, TradeColumns], tmp_path: Path
+) -> None:
+    trades = printed[BEFORE]
+    first, last = int(trades.id[100]), int(trades.id[102])
+    hole = {"fault": "hole", "symbols": ["BTCUSDT"], "first_id": first, "last_id": last}
+    (tmp_path / "faults.json").write_text(json.dumps([hole]))
+    command = ("backfill", "BTCUSDT", "--from", BEFORE, "--to", YESTERDAY)
+    with processes.exchange(
+        f"--rate={RATE}", "--history-hours=96", f"--faults={tmp_path / 'faults.json'}"
+    ) as urls:
+        failed = tapedeck(urls, tmp_path / "l", *command)
+        assert failed.returncode == 1
+        assert f"neither dump nor REST has ids {first} to {last}\n" in failed.stdout
+        below, above = (Seen(int(trades.id[at]), int(trades.time_ms[at])) for at in (99, 103))
+        with TradeLedger.open(tmp_path / "l") as ledger:
+            ledger.keep_absence("BTCUSDT", Absence(first, last, below, above, 0, 1, 12, "certified"))
+        known = tapedeck(urls, tmp_path / "l", *command)
+        assert known.returncode == 0
+        assert f"has ids {first} to {last}, as certified before" in known.stdout
+        assert "a running server fetches them" not in known.stdout
+        audited = tapedeck(urls, tmp_path / "l", "audit", BEFORE)
+        assert (audited.returncode, "REST has none of them now" in audited.stdout) == (0, True)
 
 
 def test_an_audit_asks_again_for_ids_certified_missing(

@@ -14,6 +14,7 @@ import pytest
 
 from server import export_command
 from server.cli import main
+from storage.absences import Absence, Seen
 from storage.export_files import Exported
 from storage.ledger import TradeLedger
 from storage.rollups import digest_of
@@ -255,6 +256,32 @@ def test_status_as_json_has_every_figure(data_dir: Path, capsys: pytest.CaptureF
         "damage": None,
     }
     assert (x["trades"], x["invalid"], x["unsealed_trades"]) == (0, 1, 0)
+
+
+def test_ids_that_the_exchange_lacks_are_missing_to_no_command(
+    data_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    below, above = (Seen(int(TAPE.id[at]), int(TAPE.time_ms[at])) for at in (299, 300))
+    with TradeLedger.open(data_dir) as ledger:
+        ledger.keep_absence("BTCUSDT", Absence(301, 310, below, above, 0, 1, 10, "certified"))
+    assert main(["export", "BTCUSDT", "--out", "t.parquet"]) == 0
+    coverage = json.loads(pq.read_metadata("t.parquet").metadata[b"tapedeck.coverage"])
+    assert coverage == {"complete": True, "missing": [], "covered_pct": 100.0}
+    assert main(["export", "BTCUSDT", "--out", "t.csv", "--ids", "290-320"]) == 0
+    assert "PARTIAL" not in "".join(capsys.readouterr())
+    assert main(["status", "--json"]) == 0
+    btc, _ = json.loads(capsys.readouterr().out)["symbols"]
+    assert {name: btc[name] for name in ("trades", "invalid", "missing", "gaps", "certified")} == {
+        "trades": 360,
+        "invalid": 0,
+        "missing": 0,
+        "gaps": 0,
+        "certified": 10,
+    }
+    assert main(["verify"]) == 0
+    said = capsys.readouterr().out
+    assert "certified BTCUSDT" in said
+    assert "0 damaged, 0 open gaps, 1 certified" in said
 
 
 def test_a_new_ledger_has_no_trades_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
