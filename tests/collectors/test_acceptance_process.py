@@ -43,14 +43,14 @@ def complete(levers: Levers, url: str, symbol: str, first: int, within_s: float 
     until(lambda: held(url, symbol) >= head - first and not missing(url, symbol), within_s)
 
 
-# Trades a second, as the day's hour has it.
+# Trades a second on the average of a day.
 RATE = 5_000
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("slept", [20_000, pytest.param(1_500_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("slept", [20_000, pytest.param(500_000, marks=pytest.mark.long)])
 def test_a_paused_process_catches_up_without_a_restart_and_within_bounds(tmp_path: Path, slept: int) -> None:
-    """(g) As a machine that sleeps while so many trades go by, five minutes of them at the most: the links
+    """(g) As a machine that sleeps while so many trades go by, for some five minutes at the most: the links
     lag, are given up by the exchange, or both."""
     symbol = "BTCUSDT"
     with (
