@@ -53,6 +53,13 @@ TOPICS = {
             lambda answer: [vacuum["id"] for vacuum in answer["vacuums"]],
         ),
         Topic(
+            "levels",
+            "Key levels",
+            "get_key_levels",
+            _words("key level levels naked poc open session sessions support resistance where price stands"),
+            lambda answer: answer["standing"],
+        ),
+        Topic(
             "coverage",
             "Data coverage",
             "get_data_coverage",

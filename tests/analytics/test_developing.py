@@ -36,7 +36,7 @@ def changes(found: DevelopingLevels) -> list[tuple[int, int, int, int]]:
 
 
 @given(tapes(), methods, st.integers(1, 40), st.integers(50, 95))
-@settings(max_examples=30)
+@settings(max_examples=6)
 def test_changes_equal_those_of_a_slow_count(
     tape: Tape, method: ValueAreaMethod, chunk: int, pct: int
 ) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors.exchange import GeneratedMarket
 from server import cli
 from server.cli import main
 from storage.backup_series import alone_in, backups_in, name_of
@@ -101,6 +102,11 @@ def test_what_is_restored_is_verified(data_dir: Path, capsys: pytest.CaptureFixt
 def test_damage_in_a_backup_is_told_when_it_is_restored(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    noisy = GeneratedMarket(symbols=["ETHUSDT"], rate=20).trades("ETHUSDT", START_MS, START_MS + 3_600_000)
+    with TradeLedger.open(data_dir) as ledger:  # blocks that share no block of LevelDB's with what opening reads
+        ledger.append("BTCUSDT", noisy)
+        ledger.seal(START_MS + DAY_MS)
+        ledger.compact()
     shutil.copytree(data_dir, "backup")
     table = max(Path("backup").glob("*.ldb"), key=lambda file: file.stat().st_size)
     content = bytearray(table.read_bytes())

@@ -444,6 +444,8 @@ def test_uvicorn_serves_the_same_app(tmp_path: Path) -> None:
                 "get_liquidity_vacuums",
                 *FLOW_TOOLS,
                 "get_data_coverage",
+                "search",
+                "fetch",
             ]
 
 

@@ -178,6 +178,7 @@ async def test_resources_are_listed_and_read(shown: Face, transport: str, era: s
         assert templates == [
             "tapedeck://{symbol}/profile/{window}",
             "tapedeck://{symbol}/vacuums/{window}",
+            "tapedeck://{symbol}/levels/{window}",
             "tapedeck://{symbol}/coverage",
         ]
         for uri in (*uris, "tapedeck://btc/profile/1h", "tapedeck://ETHUSDT/vacuums/today"):
