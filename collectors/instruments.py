@@ -24,6 +24,9 @@ REST_AWAY_S = 2.0
 EVERY_S = 3_600.0
 DELISTED = "DELISTED"
 
+# Symbols in one request: together they fit into a request line of 8 KiB.
+ASKED_AT_ONCE = 200
+
 
 class NoSymbols(Exception):
     """None of the symbols asked for exists at the exchange."""
@@ -97,7 +100,9 @@ class Instruments:
             log.error("not recording", error=str(error))  # noqa: TRY400  one clear line for the operator
 
     async def _learn(self) -> None:
-        found = await self._look_up(list(self.symbols))
+        asked, found = list(self.symbols), set[str]()
+        for at in range(0, len(asked), ASKED_AT_ONCE):
+            found |= await self._look_up(asked[at : at + ASKED_AT_ONCE])
         if self.symbols and not found:
             raise RestAway(f"the exchange tells nothing of {', '.join(self.symbols)}")
         if not self._known:

@@ -164,6 +164,7 @@ def test_more_symbols_than_fit_into_a_connection_are_spread_over_several(tmp_pat
                 async with recording(ledger, exchange, symbols=list(market.symbols)) as recorder:
                     await until(lambda: bool(ledger.rows(market.symbols[-1])))
                     links = recorder.figures().links
+                assert len(ledger.instruments) == 1_100
                 assert exchange.report().self_inflicted == []
                 return links
 
