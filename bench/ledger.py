@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # this directory has files named as packages are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this directory has files named as packages are
 
 from bench.filling import fill, sealed_bytes
 from bench.many import many

@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # this directory has files named as packages are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this directory has files named as packages are
 
 from bench.goals import Goal
 from bench.measure import Figures

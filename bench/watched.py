@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-sys.path[0] = str(Path(__file__).parents[1])  # this directory has files named as packages are
+sys.path.insert(0, str(Path(__file__).parents[1]))  # this directory has files named as packages are
 
 import numpy as np
 import uvicorn

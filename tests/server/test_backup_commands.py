@@ -103,7 +103,8 @@ def test_damage_in_a_backup_is_told_when_it_is_restored(
     data_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     noisy = GeneratedMarket(symbols=["ETHUSDT"], rate=20).trades("ETHUSDT", START_MS, START_MS + 3_600_000)
-    with TradeLedger.open(data_dir) as ledger:  # blocks that share no block of LevelDB's with what opening reads
+    # Its blocks share no block of LevelDB's with what opening reads.
+    with TradeLedger.open(data_dir) as ledger:
         ledger.append("BTCUSDT", noisy)
         ledger.seal(START_MS + DAY_MS)
         ledger.compact()
