@@ -40,7 +40,8 @@ class Known:
         """Take what these vouch for into account, unless rows wait behind a jump of their ids."""
         for voucher in vouchers:
             # What else happened in its first millisecond may have come before it did.
-            if None not in (self.until_ms, voucher.from_ms) and self.until_ms > voucher.from_ms:  # type: ignore[operator]
+            from_ms = voucher.from_ms
+            if self.until_ms is not None and from_ms is not None and self.until_ms > from_ms:
                 self.joined.add(voucher)
         if not self.waiting:
             self._extend(self.joined)
