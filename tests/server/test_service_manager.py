@@ -90,7 +90,11 @@ def test_a_manager_that_is_gone_or_was_never_there_changes_nothing(
 
 @pytest.mark.parametrize(
     ("waits_us", "meant_for", "expected"),
-    [("60000000", None, 30.0), pytest.param("60000000", str(os.getpid()), 30.0, id="this-process"), ("60000000", "1", None)]
+    [
+        ("60000000", None, 30.0),
+        pytest.param("60000000", str(os.getpid()), 30.0, id="this-process"),
+        ("60000000", "1", None),
+    ]
     + [(waits, None, None) for waits in ("0", "", "soon")],
 )
 def test_the_loop_is_watched_only_where_the_manager_asks_this_process(
