@@ -32,9 +32,8 @@ demo: $(USERS)
 serve: $(USERS)
 	$(BIN)/tapedeck serve
 
-# Half of the time is waiting for sockets and clocks, so two at a time are done in little more than half of it.
 test: $(DEVELOPERS)
-	$(BIN)/pytest -m "not long" -n 2 --dist loadfile
+	$(BIN)/pytest -m "not long"
 
 test-long: $(DEVELOPERS)
 	$(BIN)/pytest

@@ -36,6 +36,8 @@ WHOLE = (0, 2**45)
 # All six symbols together: 440 trades a second on average, ten times that in a burst of BTCUSDT.
 RATE = 10
 COMPLETE_S = 180.0
+# A gap is known of some seconds after what it lacks was printed.
+CALM_S = 6.0
 
 
 @dataclass(slots=True)
@@ -120,15 +122,17 @@ def happen(due: Due, levers: Levers, recorder: Recorder, found: Found) -> None:
 
 
 def settle(levers: Levers, recorder: Recorder, symbols: Sequence[str]) -> None:
-    """Until what was printed by now is held, holes aside, or for as long as that may take."""
+    """Until what was printed by now is held, holes aside, and stays so; or for as long as that may take."""
     holes = {symbol: len(levers.holes(symbol)) for symbol in symbols}
     ends_s = time.monotonic() + COMPLETE_S
     for symbol in symbols:
         levers.printed(symbol, levers.printed(symbol) + 1)
-    while time.monotonic() < ends_s and any(missing(recorder.url, s) > holes[s] for s in symbols):
+    calm_from_s = time.monotonic()
+    while time.monotonic() < min(calm_from_s + CALM_S, ends_s):
         recorder.look()
+        if any(missing(recorder.url, symbol) > holes[symbol] for symbol in symbols):
+            calm_from_s = time.monotonic()
         time.sleep(0.5)
-    time.sleep(3)
 
 
 def compare(levers: Levers, symbol: str, path: Path, found: Found) -> None:
