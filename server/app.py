@@ -1,12 +1,11 @@
 """The composition root: settings to ledger, recorder, tools and one Starlette app.
 
-Invariant: the wall clock is read here alone, and the ledger is flushed and closed whenever the app ends.
+Invariant: the ledger is flushed and closed whenever the app ends.
 """
 
 import asyncio
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -37,23 +36,11 @@ from server.site import PagesEndpoint, pages_routes
 from server.tools.tape import Tape
 from server.transports import Transports, health, security
 from server.upkeep import Limits, Upkeep
+from server.wall_clock import wall_clock
 from storage.errors import LedgerError
 from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
-
-
-class WallClock:
-    """The world's time."""
-
-    def __call__(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-wall_clock = WallClock()
 
 
 def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:

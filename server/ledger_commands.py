@@ -19,6 +19,7 @@ from rich.filesize import decimal
 from rich.progress import Progress
 from rich.table import Table
 
+from server.flags import add_settings
 from server.selection import Unusable
 from server.settings import load_settings
 from server.tools.arguments import iso
@@ -31,11 +32,11 @@ from storage.ledger import TradeLedger
 Command = Callable[[argparse.Namespace], int]
 
 
-def add_commands(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_commands(commands: Any) -> None:
     status = commands.add_parser("status", help="what a ledger holds")
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=in_one_line(_status))
-    add_data_dir(status)
+    add_settings(status, ["data_dir"])
 
 
 def in_one_line(command: Command) -> Command:
