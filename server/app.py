@@ -78,11 +78,11 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
         async with AsyncExitStack() as stack:
             stack.callback(_close, ledger)
             await stack.enter_async_context(rest)
+            settle()  # before anything arrives: it takes a moment
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
             stack.enter_context(closing.noticing_signals())
-            settle()
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 
