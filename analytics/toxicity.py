@@ -78,13 +78,15 @@ class VpinPass:
         if self.size == 0 or len(chunk) == 0:
             return
         quantity = chunk.at_exponents(chunk.price_exp, self._exponent).quantity_int
-        volume = np.cumsum(quantity) + self._read
-        bought = np.cumsum(np.where(chunk.buyer_is_maker, 0, quantity)) + self._bought
-        edges = np.arange(self._read // self.size + 1, int(volume[-1]) // self.size + 1) * self.size
+        sold = chunk.buyer_is_maker
+        volume, bought = np.cumsum(quantity), np.cumsum(quantity * ~sold)
+        first, stop = (read // self.size + 1 for read in (self._read, self._read + int(volume[-1])))
+        edges = np.arange(first, stop) * self.size - self._read
         at = np.searchsorted(volume, edges)
-        beyond = np.where(chunk.buyer_is_maker[at], 0, volume[at] - edges)
-        self._edges.append(bought[at] - beyond)
-        self._read, self._bought = int(volume[-1]), int(bought[-1])
+        beyond = np.where(sold[at], 0, volume[at] - edges)
+        self._edges.append(self._bought + bought[at] - beyond)
+        self._read += int(volume[-1])
+        self._bought += int(bought[-1])
 
     def result(self) -> Vpin | None:
         """None below 50 whole buckets, which a window of less than a day cannot have."""

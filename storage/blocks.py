@@ -46,18 +46,20 @@ class Block:
 
     def _trades(self) -> TradeColumns:
         head = self.record
-        ids = head["i0"] + np.arange(len(self)) + self._steps("di")
+        ids = np.arange(len(self))
+        ids += head["i0"] + self._steps("di")
         counts = self._wide("c")
-        first_id = head["f0"] + np.cumsum(counts) - counts + self._steps("df")
+        last_id = np.cumsum(counts)
+        last_id += head["f0"] - 1 + self._steps("df")
         if int(ids[-1]) != head["i1"]:
             raise CorruptRecord(f"block ends with id {ids[-1]}, its head says {head['i1']}")
         return TradeColumns(
             id=ids,
-            time_ms=self._wide("t") + head["t0"],
+            time_ms=np.add(self._column("t"), head["t0"], dtype=np.int64),
             price_int=self._wide("p"),
             quantity_int=self._wide("q"),
-            first_id=first_id,
-            last_id=first_id + counts - 1,
+            first_id=last_id - counts + 1,
+            last_id=last_id,
             buyer_is_maker=self._makers(),
             price_exp=head["pe"],
             quantity_exp=head["qe"],

@@ -107,10 +107,10 @@ class TradeColumns:
 
     def within(self, start_ms: int, end_ms: int) -> Self:
         """The rows with start_ms <= T < end_ms."""
+        if len(self) == 0 or (start_ms <= int(self.time_ms.min()) and int(self.time_ms.max()) < end_ms):
+            return self
         inside = (self.time_ms >= start_ms) & (self.time_ms < end_ms)
         count = int(np.count_nonzero(inside))
-        if count == len(self):
-            return self
         first = int(inside.argmax())
         # Times ascend with few exceptions: mostly one stretch is meant, which need not be copied.
         stretch = slice(first, first + count)
@@ -120,6 +120,12 @@ class TradeColumns:
     def valid(self) -> BoolArray:
         """False for rows that the exchange marked invalid."""
         return self.quantity_int > 0
+
+    def of_valid(self) -> Self:
+        """The rows that the exchange did not mark invalid."""
+        if len(self) == 0 or int(self.quantity_int.min()) > 0:
+            return self
+        return self.take(self.valid)
 
     def prints(self) -> "Prints":
         """What was traded at which price."""

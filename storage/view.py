@@ -361,12 +361,16 @@ class LedgerView:
     def _rows(self, hour_ms: int, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows of an hour that lie in the window, from its blocks and from memory."""
         part = max(start_ms, hour_ms), min(end_ms, hour_ms + keys.HOUR_MS)
-        if part not in self._decoded:
+        if part in self._decoded:
+            return self._decoded[part]
+        parts = [*self._sealed_rows(hour_ms, part), *self._open_rows(hour_ms)]
+        rows = TradeColumns.concat(parts).by_id().within(*part)
+        # Whole hours stream by: one that stayed would be memory that the next cannot be decoded into.
+        if part != (hour_ms, hour_ms + keys.HOUR_MS):
             while len(self._decoded) >= KEPT_PARTS:
                 self._decoded.pop(next(iter(self._decoded)))
-            parts = [*self._sealed_rows(hour_ms, part), *self._open_rows(hour_ms)]
-            self._decoded[part] = TradeColumns.concat(parts).by_id().within(*part)
-        return self._decoded[part]
+            self._decoded[part] = rows
+        return rows
 
     def _sealed_rows(self, hour_ms: int, wanted: tuple[int, int]) -> list[TradeColumns]:
         """The rows of an hour's blocks. Those of an hour that a window cuts are kept: the same window a
