@@ -16,7 +16,7 @@ from analytics.errors import NoTrades, OptionInvalid
 from analytics.rows import exact_total
 from storage.candles import MINUTE_MS, MinuteCandles
 from storage.histograms import exact_dot
-from storage.trades import INT64_MAX, IntArray, TradeColumns, decimal_of
+from storage.trades import INT64_MAX, IntArray, TapeColumns, decimal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +140,7 @@ def _notional(candles: MinuteCandles, first: IntArray) -> tuple[int, ...]:
     return tuple(sum(candles.notional[a:b]) for a, b in pairwise([*first.tolist(), len(candles)]))
 
 
-def bars_of_trades(trades: TradeColumns, width_ms: int) -> Bars:
+def bars_of_trades(trades: TapeColumns, width_ms: int) -> Bars:
     """Bars of any whole width in milliseconds out of rows with ids ascending."""
     rows = (trades if bool(trades.valid.all()) else trades.take(trades.valid)).reduced()
     at = rows.time_ms // width_ms

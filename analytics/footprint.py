@@ -14,7 +14,7 @@ from analytics.errors import NoTrades, OptionInvalid
 from analytics.rows import Rows, row_index
 from analytics.tape import counting, runs
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.trades import IntArray, TradeColumns
+from storage.trades import IntArray, TapeColumns
 
 MOST_BARS = 500
 
@@ -53,7 +53,7 @@ class Footprint:
 
 
 def footprint(
-    trades: Iterable[TradeColumns],
+    trades: Iterable[TapeColumns],
     candles: MinuteCandles,
     rows: Rows,
     *,
@@ -87,7 +87,7 @@ class FootprintPass:
         bar_count = (end_ms - 1) // width_ms - self._first_bar + 1
         self._cells = np.zeros((bar_count, len(rows), 2), np.int64)
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those outside the window and those marked invalid do not count."""
         chunk = counting(chunk, *self._window)
         if len(chunk) == 0:

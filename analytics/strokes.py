@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analytics.rows import exact_total
-from storage.trades import INT64_MAX, BoolArray, IntArray, TradeColumns
+from storage.trades import INT64_MAX, BoolArray, IntArray, TapeColumns
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,7 +60,7 @@ class ChunkStrokes:
     `first` and `last` are the row each begins and ends with.
     """
 
-    rows: TradeColumns
+    rows: TapeColumns
     first: IntArray
     last: IntArray
     bought: BoolArray
@@ -70,7 +70,7 @@ class ChunkStrokes:
         return len(self.first)
 
     @classmethod
-    def of(cls, rows: TradeColumns) -> "ChunkStrokes":
+    def of(cls, rows: TapeColumns) -> "ChunkStrokes":
         """The strokes of valid rows with ids ascending, at least one; ValueError where a notional of theirs
         might not fit in 64 bits."""
         if int(rows.price_int.max()) * exact_total(rows.quantity_int) > INT64_MAX:
@@ -106,7 +106,7 @@ class ChunkStrokes:
         )
 
 
-def _bounds(rows: TradeColumns) -> tuple[IntArray, IntArray]:
+def _bounds(rows: TapeColumns) -> tuple[IntArray, IntArray]:
     """First and last row of each stroke: it ends where the id jumps, the millisecond or the side changes."""
     ends = rows.time_ms[1:] != rows.time_ms[:-1]
     ends |= rows.buyer_is_maker[1:] != rows.buyer_is_maker[:-1]

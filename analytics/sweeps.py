@@ -18,7 +18,7 @@ from analytics.rows import exact_total
 from analytics.strokes import ChunkStrokes, StrokeColumns
 from storage.candles import MinuteCandles
 from storage.histograms import exact_bincount
-from storage.trades import INT64_MAX, IntArray, TradeColumns, decimal_of
+from storage.trades import INT64_MAX, IntArray, TapeColumns, decimal_of
 
 Side = Literal["buy", "sell"]
 
@@ -102,7 +102,7 @@ class TapeStrokes:
 
 
 def tape_strokes(
-    trades: Iterable[TradeColumns], candles: MinuteCandles, *, min_notional: Decimal | None = None
+    trades: Iterable[TapeColumns], candles: MinuteCandles, *, min_notional: Decimal | None = None
 ) -> TapeStrokes:
     """Large trades, sweeps and sizes of `trades`, chunks in id order, of which `candles` are the candles.
 
@@ -130,7 +130,7 @@ class StrokePass:
         # Of Python's integers, since all hours together may exceed 64 bits.
         self._size_sums = np.zeros((2, SIZES), np.object_)
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those marked invalid do not count."""
         rows = chunk.of_valid()
         if len(rows) == 0:

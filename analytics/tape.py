@@ -6,6 +6,7 @@ of crossings, never with the number of trades.
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,9 @@ from analytics.stability import BLOCK_MS
 from analytics.thin import ThinZone
 from analytics.visits import VisitCounter, ZoneVisits
 from storage.histograms import exact_bincount
-from storage.trades import INT64_MAX, IntArray, TradeColumns, decimals_of, rescale
+from storage.trades import INT64_MAX, IntArray, TapeColumns, decimals_of, rescale
 
+T = TypeVar("T", bound=TapeColumns)
 FloatArray = npt.NDArray[np.float64]
 
 FIVE_MINUTES_MS = 5 * 60_000
@@ -54,7 +56,7 @@ class TapePass:
         self._first_bin = start_ms // FIVE_MINUTES_MS
         self.closes = np.full(max((end_ms - 1) // FIVE_MINUTES_MS - self._first_bin, 0), np.nan)
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those outside the window and those marked invalid do not count.
 
         Raises ValueError where a trade lies outside the rows: then they are of other trades.
@@ -63,7 +65,7 @@ class TapePass:
         for first in range(0, len(chunk), ROWS_AT_ONCE):
             self._read(chunk.take(slice(first, first + ROWS_AT_ONCE)))
 
-    def _read(self, chunk: TradeColumns) -> None:
+    def _read(self, chunk: TapeColumns) -> None:
         half = half_of(chunk, self._rows)
         row = half >> 1
         self._visits.read(row, chunk.time_ms)
@@ -102,13 +104,13 @@ class TapePass:
         if five_minutes - self._first_bin < len(self.closes):
             self.closes[five_minutes - self._first_bin] = price
 
-    def _date_rows(self, chunk: TradeColumns, row: IntArray) -> None:
+    def _date_rows(self, chunk: TapeColumns, row: IntArray) -> None:
         inside = np.flatnonzero(self._watched[row])
         np.minimum.at(self._first_ms, row[inside], chunk.time_ms[inside])
         np.maximum.at(self._last_ms, row[inside], chunk.time_ms[inside])
 
 
-def counting(chunk: TradeColumns, start_ms: int, end_ms: int) -> TradeColumns:
+def counting(chunk: T, start_ms: int, end_ms: int) -> T:
     """The rows that count for [start_ms, end_ms): those inside that are valid."""
     return chunk.within(start_ms, end_ms).of_valid()
 
@@ -120,12 +122,12 @@ def runs(values: IntArray) -> Iterator[tuple[int, slice]]:
         yield int(values[first]), slice(first, stop)
 
 
-def row_of(trades: TradeColumns, rows: Rows) -> IntArray:
+def row_of(trades: TapeColumns, rows: Rows) -> IntArray:
     """Index into `rows` of each trade's price, (n,) int64. Raises ValueError where one lies outside them."""
     return row_index(trades.price_int, trades.price_exp, rows)
 
 
-def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
+def half_of(trades: TapeColumns, rows: Rows) -> IntArray:
     """Twice the index into `rows` of each trade's price, plus 1 in the upper half of a row, (n,) int64.
 
     Of a row of m ticks the lower half has floor(m/2). Raises ValueError where a price lies outside the rows.
@@ -142,7 +144,7 @@ def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
     return found
 
 
-def _in_common(trades: TradeColumns, rows: Rows) -> tuple[IntArray, int]:
+def _in_common(trades: TapeColumns, rows: Rows) -> tuple[IntArray, int]:
     """The trades' prices, and the rows' tick, as integers of one exponent."""
     exponent = max(trades.price_exp, decimals_of(rows.tick))
     return rescale(trades.price_int, trades.price_exp, exponent), int(rows.tick.scaleb(exponent))

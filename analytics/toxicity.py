@@ -15,7 +15,7 @@ from analytics.bars import DAY_MS, Bars, bars
 from analytics.rows import exact_total
 from analytics.tape import FIVE_MINUTES_MS, FloatArray
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.trades import IntArray, TradeColumns, decimal_of
+from storage.trades import IntArray, TapeColumns, decimal_of
 
 BUCKETS = 50
 HOUR_MS = 60 * MINUTE_MS
@@ -73,7 +73,7 @@ class VpinPass:
         self._read = self._bought = 0
         self._edges: list[IntArray] = []
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those marked invalid hold nothing."""
         if self.size == 0 or len(chunk) == 0:
             return
@@ -97,9 +97,7 @@ class VpinPass:
         return Vpin(value, decimal_of(self.size, self._exponent), len(edges) - 1)
 
 
-def vpin(
-    trades: Iterable[TradeColumns], candles: MinuteCandles, *, start_ms: int, end_ms: int
-) -> Vpin | None:
+def vpin(trades: Iterable[TapeColumns], candles: MinuteCandles, *, start_ms: int, end_ms: int) -> Vpin | None:
     """Volume-synchronised probability of informed trading of [start_ms, end_ms), None below 50 buckets.
 
     VPIN = Σ|buy − sell| / (50 V) over the last 50 buckets of V = a fiftieth of the window's volume a day,
