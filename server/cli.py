@@ -24,6 +24,7 @@ from collectors.exchange.control import serving_control
 from collectors.exchange.faults import AnyFault, UnknownFault, read_faults
 from server import (
     backup_commands,
+    chart_command,
     config_command,
     export_command,
     ledger_commands,
@@ -80,7 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
-    for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
+    for family in (
+        ledger_commands.add_commands,
+        export_command.add_command,
+        chart_command.add_command,
+        verify_command.add_command,
+    ):
         family(commands, partial(_add_settings, names=["data_dir"]))
     backup_commands.add_commands(commands, partial(_add_settings, names=["data_dir"]), wall_clock)
     add_archive_commands(commands, _add_settings, settings_from, wall_clock)

@@ -10,6 +10,7 @@ from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
 from mcp_types import Resource, Tool
 
+from server.charts.worker import Charts
 from server.pages import Address, Pages
 from server.prompts import add_prompts
 from server.resources import PLAIN, add_resources
@@ -32,7 +33,13 @@ class TapeServer(MCPServer):
     """An MCP server over a tape, and its pages."""
 
     def __init__(
-        self, tape: Tape, public_url: str | None = None, local_url: str = "", **options: Any
+        self,
+        tape: Tape,
+        public_url: str | None = None,
+        local_url: str = "",
+        *,
+        charts: Charts | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             "tapedeck",
@@ -49,7 +56,7 @@ class TapeServer(MCPServer):
         def link(ctx: Context, address: Address) -> str:
             return page_url(base_url(public_url, ctx.request_context.request, local_url), address)
 
-        add_tools(self, tape)
+        add_tools(self, tape, charts)
         add_search(self, self.pages, link)
         add_resources(self, self.pages)
         add_prompts(self, self._symbols)
