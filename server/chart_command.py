@@ -91,7 +91,7 @@ def _chart(given: argparse.Namespace) -> int:
         symbol = symbol_in(ledger, given.symbol)
         path = given.out or Path(f"{symbol}-{given.kind}{ENDING}")
         _check_file(path, data_dir, force=given.force)
-        answer = _answer(ledger, symbol, given)
+        answer = answer_at_rest(ledger, symbol, given.kind, hours=given.hours, end=given.end)
     path.write_bytes(_png(answer))
     print(f"{answer.summary}\n{path}, {decimal(path.stat().st_size)}")
     return 0
@@ -105,21 +105,20 @@ def _check_file(path: Path, data_dir: Path, *, force: bool) -> None:
         raise Unusable(f"{path} exists already; --force replaces it")
 
 
-def _answer(ledger: TradeLedger, symbol: str, given: argparse.Namespace) -> Answer:
+def answer_at_rest(
+    ledger: TradeLedger, symbol: str, kind: str, *, hours: str = "24", end: str | None = None
+) -> Answer:
+    """A tool's answer with its picture, about the hours up to an end or the newest trade."""
     runs = ledger.runs(symbol)
     if not runs:
         raise Unusable(f"{symbol} has no trades")
-    newest_ms = max(run.last_ms for run in runs)
-    window = {
-        "symbol": symbol,
-        "duration_hours": given.hours,
-        "start_time": None,
-        "end_time": given.end or iso(newest_ms + 1),
-        "session": None,
-    }
+    now_ms = max(run.last_ms for run in runs) + 1
+    window = {"duration_hours": hours, "start_time": None, "end_time": end or iso(now_ms), "session": None}
     try:
-        with Tape(ledger, AtRest(ledger.symbols), lambda: newest_ms + 1).question(**window) as question:
-            return ANSWERS[given.kind](question)
+        with Tape(ledger, AtRest(ledger.symbols), lambda: now_ms).question(
+            symbol=symbol, **window
+        ) as question:
+            return ANSWERS[kind](question)
     except Refused as refused:
         raise Unusable(str(refused)) from refused
 

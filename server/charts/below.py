@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PolyCollection
 
+from server.charts.frame import outlined
 from server.charts.picture import Picture
 from server.charts.price import draw_gaps, draw_times
 from server.charts.scales import value_ticks
@@ -41,6 +42,7 @@ def draw(axes: Axes, picture: Picture) -> None:
     axes.text(
         0.008, 0.97, f"CVD from 0 (line), delta of each bar, {picture.volume_unit}",
         transform=axes.transAxes, ha="left", va="top", fontsize=9, color=MUTED, zorder=5,
+        bbox=outlined(),
     )  # fmt: skip
 
 

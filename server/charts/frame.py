@@ -40,10 +40,11 @@ def _text(figure: Figure, x: float, y: float, text: str, *, ha: str = "left", **
 
 
 def fit(text: Text, width: float) -> None:
-    """Make the letters as small as it takes."""
-    taken = text.get_window_extent().width
-    if taken > width:
-        text.set_fontsize(max(float(text.get_fontsize()) * width / taken, SMALLEST))
+    """Make the letters as small as it takes; hinting makes small ones wider than in proportion."""
+    while (taken := text.get_window_extent().width) > width and (
+        size := float(text.get_fontsize())
+    ) > SMALLEST:
+        text.set_fontsize(max(min(size * width / taken, size - 0.25), SMALLEST))
 
 
 def outlined(colour: str = GROUND) -> dict[str, object]:

@@ -73,7 +73,7 @@ def draw_times(axes: Axes, picture: Picture, *, worded: bool) -> None:
     axes.set_axisbelow(True)
     if worded:
         axes.annotate(
-            "UTC", (0, 0), (-12, -7), xycoords="axes fraction", textcoords="offset points",
+            "UTC", (0, 0), (-24, -7), xycoords="axes fraction", textcoords="offset points",
             ha="right", va="top", fontsize=10, color=MUTED,
         )  # fmt: skip
 

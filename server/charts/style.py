@@ -71,11 +71,12 @@ class Layout:
     below: Box | None = None
 
 
+LABELS_AND_ROWS: dict[Kind, tuple[int, int]] = {"levels": (238, 160), "vacuums": (218, 180)}
 LEFT, TOP, BOTTOM, GAP = 80, HEIGHT - 66, 50, 8
 
 
 def layout_of(kind: Kind) -> Layout:
-    labels, rows = (238, 160) if kind == "levels" else (188, 190)
+    labels, rows = LABELS_AND_ROWS.get(kind, (188, 190))
     floor = BOTTOM + 178 if kind == "flow" else BOTTOM
     height, right = TOP - floor, WIDTH - labels - 4
     price = Box(LEFT, floor, right - rows - GAP - LEFT, height)

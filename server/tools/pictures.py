@@ -124,7 +124,8 @@ def vacuums_picture(question: Question, found: LiquidityVacuums, sides: str, sho
 def _found_words(found: LiquidityVacuums, listed: int) -> str:
     if found.total == 0:
         return f"none found by rule {found.rule}"
-    return f"{found.total} found by rule {found.rule}, the nearest {listed} with prices"
+    shown = "" if listed == found.total else f", the nearest {listed} with prices"
+    return f"{found.total} found by rule {found.rule}{shown}"
 
 
 def levels_picture(
