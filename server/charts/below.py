@@ -9,10 +9,10 @@ from matplotlib.collections import PolyCollection
 
 from server.charts.frame import outlined
 from server.charts.picture import Picture
-from server.charts.price import draw_gaps, draw_times
+from server.charts.price import draw_gaps, draw_times, draw_values
 from server.charts.scales import value_ticks
 from server.charts.shapes import FloatArray, rectangles
-from server.charts.style import BUY, FAINT, GRID, INK, MUTED, SELL
+from server.charts.style import BUY, FAINT, INK, MUTED, SELL
 
 MOST_TICKS = 5
 ROOM = 0.08
@@ -25,10 +25,7 @@ def draw(axes: Axes, picture: Picture) -> None:
     room = (high - low or 1.0) * ROOM
     axes.set_xlim(picture.start_ms, picture.end_ms)
     axes.set_ylim(low - room, high + room * 3)  # the words stand above
-    ticks = value_ticks(*axes.get_ylim(), MOST_TICKS)
-    axes.set_yticks([at for at, _ in ticks], [words for _, words in ticks])
-    axes.tick_params(axis="y", length=0, pad=6, labelsize=10, labelcolor=MUTED)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    draw_values(axes, value_ticks(*axes.get_ylim(), MOST_TICKS))
     draw_times(axes, picture, worded=True)
     axes.axhline(0, color=FAINT, linewidth=1.0, zorder=1)
     _delta_bars(axes, picture, delta)

@@ -9,7 +9,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 
 from server.charts.frame import outlined
 from server.charts.picture import Mark, Picture, PriceBars, Span
-from server.charts.scales import time_ticks, value_ticks
+from server.charts.scales import Tick, time_ticks, value_ticks
 from server.charts.shapes import rectangles
 from server.charts.style import (
     BUY,
@@ -19,8 +19,10 @@ from server.charts.style import (
     HATCH,
     HATCH_GROUND,
     INK,
+    LEFT,
     LOOKS,
     MUTED,
+    POINT,
     SELL,
     VALUE_FILL,
 )
@@ -29,6 +31,8 @@ from server.charts.style import (
 MARGIN = 0.05
 NARROWEST = 0.004
 BODY = 0.64
+# How wide a digit is, of the size of its letters.
+DIGIT = 0.64
 MOST_TIMES, MOST_PRICES = 7, 9
 # From this share of the panel on a gap has room for words.
 WIDE = 0.2
@@ -57,11 +61,17 @@ def draw(axes: Axes, picture: Picture, *, with_times: bool) -> None:
 
 
 def _grid(axes: Axes, picture: Picture, *, with_times: bool) -> None:
-    prices = value_ticks(*axes.get_ylim(), MOST_PRICES, picture.decimals)
-    axes.set_yticks([at for at, _ in prices], [words for _, words in prices])
-    axes.tick_params(axis="y", length=0, pad=6, labelsize=10, labelcolor=MUTED)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    draw_values(axes, value_ticks(*axes.get_ylim(), MOST_PRICES, picture.decimals))
     draw_times(axes, picture, worded=with_times)
+
+
+def draw_values(axes: Axes, ticks: list[Tick]) -> None:
+    """The grid of prices or volumes, its words small enough for the room on the left."""
+    longest = max((len(words) for _, words in ticks), default=1)
+    size = min(10.0, (LEFT - 14) / (longest * DIGIT * POINT))
+    axes.set_yticks([at for at, _ in ticks], [words for _, words in ticks])
+    axes.tick_params(axis="y", length=0, pad=6, labelsize=size, labelcolor=MUTED)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
 
 
 def draw_times(axes: Axes, picture: Picture, *, worded: bool) -> None:

@@ -163,7 +163,9 @@ def _level_marks(question: Question, shown: Sequence[PlacedLevel]) -> Iterator[M
         of.setdefault((each.level.name, each.level.low, each.level.high), []).append(owner)
     for (name, low, high), owners in of.items():
         price = at_step(low, tick) + (f"–{at_step(high, tick)}" if name == "vacuum" else "")
-        yield _range(question, ROLES.get(name, "level"), low, high, f"{price}  {name} {', '.join(owners)}")
+        role, label = ROLES.get(name, "level"), f"{price}  {name} {', '.join(owners)}"
+        is_row = role in ("poc", "hvn", "lvn", "vacuum")
+        yield _range(question, role, low, high, label) if is_row else _line(role, low, label)
 
 
 def flow_picture(
@@ -285,6 +287,5 @@ def _line(role: Role, price: Decimal, label: str) -> Mark:
 
 
 def _range(question: Question, role: Role, low: Decimal, high: Decimal, label: str = "") -> Mark:
-    """Up to the upper edge of its highest tick; a single price has none."""
-    edge = high if low == high else high + question.instrument.tick
-    return Mark(role, float(low), float(edge), label)
+    """Rows, up to the upper edge of the highest tick."""
+    return Mark(role, float(low), float(high + question.instrument.tick), label)

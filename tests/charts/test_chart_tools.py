@@ -59,11 +59,15 @@ def ledger() -> Iterator[TradeLedger]:
         yield made
 
 
+def server(ledger: TradeLedger, charts: Charts | None) -> MCPServer:
+    mcp = MCPServer("test")
+    add_tools(mcp, Tape(ledger, AtRest(ledger.symbols), lambda: END_MS), charts)
+    return mcp
+
+
 def asked(ledger: TradeLedger, tool: str, charts: Charts | None, **arguments: Any) -> Drawn:
     async def call() -> CallToolResult:
-        mcp = MCPServer("test")
-        add_tools(mcp, Tape(ledger, AtRest(ledger.symbols), lambda: END_MS), charts)
-        async with Client(mcp) as client:
+        async with Client(server(ledger, charts)) as client:
             if charts is None:
                 return await client.call_tool(tool, {"symbol": "btc", **arguments})
             async with charts:
@@ -72,17 +76,21 @@ def asked(ledger: TradeLedger, tool: str, charts: Charts | None, **arguments: An
     return Drawn(asyncio.run(asyncio.wait_for(call(), WITHIN_S)))
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-def test_a_picture_stands_beside_the_same_answer(ledger: TradeLedger, tool: str) -> None:
-    drawn = asked(ledger, tool, Charts(limit_s=WITHIN_S), include_chart=True)
-    (image,) = drawn.images
-    png = Image.open(BytesIO(base64.b64decode(image.data)))
-    assert (image.mime_type, png.format) == ("image/png", "PNG")
-    assert png.size[0] <= 1_000
-    assert png.size[1] <= 700
-    plain = asked(ledger, tool, None)
-    assert plain.images == []
-    assert drawn.answer == plain.answer
+def test_a_picture_stands_beside_the_same_answer(ledger: TradeLedger) -> None:
+    async def all_tools() -> dict[str, Drawn]:
+        async with Charts(limit_s=WITHIN_S) as charts, Client(server(ledger, charts)) as client:
+            charted = {"symbol": "btc", "include_chart": True}
+            return {tool: Drawn(await client.call_tool(tool, charted)) for tool in TOOLS}
+
+    for tool, drawn in asyncio.run(asyncio.wait_for(all_tools(), WITHIN_S)).items():
+        (image,) = drawn.images
+        png = Image.open(BytesIO(base64.b64decode(image.data)))
+        assert (image.mime_type, png.format) == ("image/png", "PNG")
+        assert png.size[0] <= 1_000
+        assert png.size[1] <= 700
+        plain = asked(ledger, tool, None)
+        assert plain.images == []
+        assert drawn.answer == plain.answer
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -185,6 +185,19 @@ def test_a_week_in_the_most_rows_there_may_be_stays_small(kind: model.Kind) -> N
     assert image.mode == "P"
 
 
+def test_rows_of_one_tick_are_marked_as_rows() -> None:
+    narrow = tape(1)
+    in_ticks = (narrow.price_int // 10 ** (narrow.price_exp - 2)) // 50_000  # some 120 of the smallest steps
+    with ledger_of(replace(narrow, price_int=in_ticks, price_exp=2)) as ledger:
+        picture = picture_of(ledger, "profile", 1)
+        levels = picture_of(ledger, "levels", 1)
+    assert picture.rows.size == pytest.approx(0.01)
+    (poc,) = (mark for mark in picture.marks if mark.role == "poc")
+    assert poc.high - poc.low == pytest.approx(0.01)
+    assert all(mark.high > mark.low for mark in levels.marks if mark.role == "poc")
+    assert all(mark.high == mark.low for mark in levels.marks if mark.role in ("value", "vwap", "level"))
+
+
 def test_one_trade_makes_a_picture() -> None:
     with ledger_of(tape(1).take(slice(-1, None))) as ledger:
         for kind in KINDS:
