@@ -35,6 +35,7 @@ from storage.candles import MINUTE_MS
 from storage.trades import IntArray
 
 MOST_BARS = 100
+MOST_GAPS = 200
 MOST_LEVELS = 24
 SECONDS_MS = tuple(seconds * SECOND_MS for seconds in (1, 2, 5, 10, 15, 30))
 SUBJECTS: dict[Kind, str] = {
@@ -94,21 +95,20 @@ def profile_picture(question: Question, profile: VolumeProfile, thin: Rows, *, f
 
 def vacuums_picture(question: Question, found: LiquidityVacuums, sides: str, shown: int) -> Picture:
     """Price beside fine rows: the vacuums that the answer lists, the other thin ranges, stop hints."""
-    listed = found.vacuums[:shown]
     hints = (("long", found.stop_long), ("short", found.stop_short))
     base = float(found.baseline_row_volume)
     threshold = float(found.threshold_pct)
     return _picture(
         question,
         "vacuums",
-        f"{_found_words(found, len(listed))} · {_rows_words(question, found.rows.row_size)}",
+        f"{_found_words(found, shown)} · {_rows_words(question, found.rows.row_size)}",
         found.rows,
         [
             *(_range(question, "tail", tail.low, tail.high) for tail in found.edge_tails),
             *(
                 _range(question, "vacuum", each.low, each.high,
-                       f"{each.low:f}–{each.high:f} {each.impact}" if each in listed else "")
-                for each in found.vacuums
+                       f"{each.low:f}–{each.high:f} {each.impact}" if n < shown else "")
+                for n, each in enumerate(found.vacuums)
             ),
             *(
                 _line("stop", hint.price, f"stop of a {side} {hint.price:f}")
@@ -142,16 +142,17 @@ def levels_picture(
         profile.rows,
         list(_level_marks(question, shown)),
         few=profile.low_sample,
-        focus=_focus(near, (profile.low, profile.high)),
+        focus=focus(near, (profile.low, profile.high)),
     )
 
 
-def _focus(near: tuple[Decimal, Decimal], window: tuple[Decimal, Decimal]) -> tuple[float, float]:
-    """The range to look at, widened to at least half of the window's and within it where that is possible."""
+def focus(near: tuple[Decimal, Decimal], window: tuple[Decimal, Decimal]) -> tuple[float, float]:
+    """A range widened to at least half of the window's, and within that as far as it is itself."""
     (low, high), (lowest, highest) = near, window
-    short = max((highest - lowest) / 2 - (high - low), Decimal(0))
-    low = max(low - short / 2, min(low, lowest))
-    return float(low), float(max(high, min(low + (high - low) + short, max(highest, high))))
+    width = max(high - low, (highest - lowest) / 2)
+    begin = max((low + high - width) / 2, min(low, lowest))
+    begin = min(begin, max(high, highest) - width)
+    return float(begin), float(begin + width)
 
 
 def _level_marks(question: Question, shown: Sequence[PlacedLevel]) -> Iterator[Mark]:
@@ -211,7 +212,7 @@ def _picture(
         bars=_price_bars(price_bars, question),
         rows=_price_rows(rows),
         marks=(*marks, _line("last", last, f"last {at_step(last, tick)}")),
-        gaps=tuple(Span(*each) for each in question.uncovered()),
+        gaps=tuple(_gaps(question)),
         **more,
     )
 
@@ -235,6 +236,29 @@ def _warnings(question: Question, *, few: bool) -> Iterator[str]:
     ]
     if any(parts):
         yield ", ".join(part for part in parts if part)
+
+
+def _gaps(question: Question) -> Iterator[Span]:
+    """What is not known of the window, and where trades of a moment are missing."""
+    window = question.window
+    moments = (
+        (min(gap.after_ms, gap.before_ms), max(gap.after_ms, gap.before_ms))
+        for gap in question.coverage.gaps_in("open")
+        if gap.before_ms <= gap.after_ms + 1
+    )
+    stretches = [*question.uncovered(), *moments]
+    for start_ms, end_ms in merged(stretches, (window.end_ms - window.start_ms) // MOST_GAPS):
+        yield Span(max(start_ms, window.start_ms), min(end_ms, window.end_ms))
+
+
+def merged(stretches: Iterable[tuple[int, int]], apart_ms: int) -> list[tuple[int, int]]:
+    """The stretches in order, those as one that are less than so far apart: nobody could tell them apart."""
+    found: list[tuple[int, int]] = []
+    for start_ms, end_ms in sorted(stretches):
+        if found and start_ms - found[-1][1] < apart_ms:
+            start_ms, end_ms = found[-1][0], max(end_ms, found.pop()[1])
+        found.append((start_ms, end_ms))
+    return found
 
 
 def _bars(question: Question) -> Bars:
