@@ -20,7 +20,7 @@ from server.charts.replies import HEADER, Reply, packed_reply
 
 IDLE_S = 300
 MEMORY_BYTES = 1 << 30
-NICENESS = 5
+NICENESS = 10
 
 
 def main() -> None:
