@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.goals import Goal
 from bench.measure import Figures
-from bench.server import SEED, SYMBOL, fill, gaps, process, until_complete
+from bench.server import SYMBOL, gaps, recording, until_complete
 from bench.sse_client import SseClient
 from server.chart_command import ANSWERS, answer_at_rest
 from server.charts.drawing import png_of
@@ -94,23 +94,10 @@ def main() -> int:
     parser.add_argument("--calls", type=int, default=20, help="calls of each tool, with and without a chart")
     parser.add_argument("--json", type=Path, help="where to keep the figures")
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory() as directory,
-        process("-m", "server.cli", "exchange", "--port=0", f"--seed={SEED}", "--history-hours=1",
-                "--weight-limit=60000") as said,
-    ):  # fmt: skip
-        exchange = json.loads(said)
+    with tempfile.TemporaryDirectory() as directory:
         ledger = Path(directory) / "ledger"
-        fill(ledger, given.hours, exchange)
-        environment = {
-            "TAPEDECK_STREAM_URLS": exchange["stream_url"],
-            "TAPEDECK_REST_URL": exchange["rest_url"],
-            "TAPEDECK_SYMBOLS": SYMBOL,
-            "TAPEDECK_DATA_DIR": str(ledger),
-            "TAPEDECK_WARMUP_HOURS": "0",
-        }
-        with process("bench/watched.py", "ours", environment=environment) as ours:
-            figures = asyncio.run(served(ours.split()[-1], given.calls))
+        with recording(ledger, given.hours) as url:
+            figures = asyncio.run(served(url, given.calls))
         figures |= drawn(ledger, given.calls)
     for name, value in figures.items():
         print(f"{name:24} {value:12,.2f}")
