@@ -7,9 +7,9 @@ TOOLS := .tools
 TOOLS_READY := .tools/.ready
 CROSSCHECK := .venv-crosscheck/.installed
 
-.PHONY: help setup demo serve test test-long clients check crosscheck format docs bench bench-collector soak monitoring release wheel-test lock clean
+.PHONY: help setup demo serve test test-long clients check crosscheck format docs pictures bench bench-collector soak monitoring release wheel-test lock clean
 help:
-	@echo "make demo | serve | test | test-long | clients | check | crosscheck | bench | bench-collector | soak | docs | setup | format | clean"
+	@echo "make demo | serve | test | test-long | clients | check | crosscheck | bench | bench-collector | soak | docs | pictures | setup | format | clean"
 	@echo "make release | wheel-test | monitoring | lock: for maintainers"
 
 $(BIN)/python:
@@ -78,6 +78,10 @@ format: $(DEVELOPERS)
 docs: $(DEVELOPERS)
 	$(BIN)/python -m tests.tools_page
 
+# The goldens of tests/charts and the pictures of docs/charts.md; look at them before they are committed.
+pictures: $(DEVELOPERS)
+	$(BIN)/python -m tests.charts.examples
+
 monitoring: $(DEVELOPERS)
 	$(BIN)/python -m infra.monitoring.generate
 
@@ -94,6 +98,7 @@ bench: $(DEVELOPERS)
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python -m bench.analytics
 	$(BIN)/python -m bench.server
+	$(BIN)/python -m bench.charts
 
 bench-collector: $(DEVELOPERS)
 	$(BIN)/python -m bench.collector

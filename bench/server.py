@@ -78,6 +78,26 @@ def process(*command: str, environment: dict[str, str] | None = None) -> Iterato
             child.kill()
 
 
+@contextmanager
+def recording(ledger: Path, hours: int) -> Iterator[str]:
+    """The address of a watched server that records on in a filled ledger, beside an exchange of its own."""
+    with process(
+        "-m", "server.cli", "exchange", "--port=0", f"--seed={SEED}", "--history-hours=1",
+        "--weight-limit=60000",
+    ) as said:  # fmt: skip
+        exchange = json.loads(said)
+        fill(ledger, hours, exchange)
+        environment = {
+            "TAPEDECK_STREAM_URLS": exchange["stream_url"],
+            "TAPEDECK_REST_URL": exchange["rest_url"],
+            "TAPEDECK_SYMBOLS": SYMBOL,
+            "TAPEDECK_DATA_DIR": str(ledger),
+            "TAPEDECK_WARMUP_HOURS": "0",
+        }
+        with process("bench/watched.py", "ours", environment=environment) as ours:
+            yield ours.split()[-1]
+
+
 async def sessions(url: str) -> list[float]:
     """What each of many sessions waited for an hour's profile, all asking at once, in several rounds."""
     async with AsyncExitStack() as stack:
@@ -164,23 +184,10 @@ def main() -> int:
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory() as directory,
-        process("-m", "server.cli", "exchange", "--port=0", f"--seed={SEED}", "--history-hours=1",
-                "--weight-limit=60000") as said,
-    ):  # fmt: skip
-        exchange = json.loads(said)
-        fill(Path(directory) / "ledger", given.hours, exchange)
-        environment = {
-            "TAPEDECK_STREAM_URLS": exchange["stream_url"],
-            "TAPEDECK_REST_URL": exchange["rest_url"],
-            "TAPEDECK_SYMBOLS": SYMBOL,
-            "TAPEDECK_DATA_DIR": str(Path(directory) / "ledger"),
-            "TAPEDECK_WARMUP_HOURS": "0",
-        }
-        with (
-            process("bench/watched.py", "ours", environment=environment) as ours,
-            process("bench/watched.py", "echo") as echo,
-        ):
-            figures = asyncio.run(measured(ours.split()[-1], echo.split()[-1], given.seconds))
+        recording(Path(directory) / "ledger", given.hours) as url,
+        process("bench/watched.py", "echo") as echo,
+    ):
+        figures = asyncio.run(measured(url, echo.split()[-1], given.seconds))
     for name, value in figures.items():
         print(f"{name:24} {value:12,.2f}")
     for goal in GOALS:

@@ -7,7 +7,8 @@ SDK's own SSE app with a tool that does nothing.
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,22 +30,44 @@ TICK_S = 0.005
 
 
 class LoopWatch:
-    """How late the event loop wakes a sleeper, in milliseconds, since it was last asked."""
+    """How late the event loop wakes a sleeper, and the CPU of its longest callback, in milliseconds, since it
+    was last asked.
+
+    No more of a lateness can be the process' own than the CPU that all its threads took meanwhile (`own`);
+    the rest is that of others on the machine.
+    """
 
     def __init__(self) -> None:
         self._late_ms: list[float] = []
+        self._own_ms = 0.0
+        self._cpu_ms = 0.0
+        self._run_plainly = asyncio.Handle._run
+        asyncio.Handle._run = self._timed()  # type: ignore[assignment, method-assign]
+
+    def _timed(self) -> Callable[[asyncio.Handle], None]:
+        def run(handle: asyncio.Handle) -> None:
+            began = time.thread_time()
+            self._run_plainly(handle)
+            self._cpu_ms = max(self._cpu_ms, (time.thread_time() - began) * 1000)
+
+        return run
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            due = loop.time() + TICK_S
+            due, began = loop.time() + TICK_S, time.process_time()
             await asyncio.sleep(TICK_S)
-            self._late_ms.append((loop.time() - due) * 1000)
+            late_ms, busy_ms = (loop.time() - due) * 1000, (time.process_time() - began) * 1000
+            self._late_ms.append(late_ms)
+            self._own_ms = max(self._own_ms, min(late_ms, busy_ms))
 
     async def tell(self, _: Request) -> Response:
         """GET /gaps: the figures, and a new beginning."""
         late, self._late_ms = np.array(self._late_ms or [0.0]), []
+        cpu_ms, self._cpu_ms = self._cpu_ms, 0.0
+        own_ms, self._own_ms = self._own_ms, 0.0
         figures = {"ticks": len(late), "p99_ms": float(np.percentile(late, 99)), "max_ms": float(late.max())}
+        figures |= {"callback_cpu_max_ms": cpu_ms, "own_max_ms": own_ms}
         return Response(json.dumps(figures), media_type="application/json")
 
 

@@ -20,6 +20,7 @@ from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
 from server.bounds import Bounds
+from server.charts.worker import Charts
 from server.connections import BoundedApp
 from server.face import TapeServer
 from server.health import READY_PATH, ReadyEndpoint
@@ -68,7 +69,8 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     ]
     bus = InMemorySubscriptionBus()
     tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
-    mcp = TapeServer(tape, settings.public_url, settings.local_url, subscriptions=bus)
+    charts = Charts()
+    mcp = TapeServer(tape, settings.public_url, settings.local_url, charts=charts, subscriptions=bus)
     answered = security(settings.answered_hosts, settings.allowed_origins)
     closing = Closing(bounds.grace_s)
     transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
@@ -81,6 +83,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             settle()  # before anything arrives: it takes a moment
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
+            await stack.enter_async_context(charts)
             await stack.enter_async_context(transports.running())
             stack.enter_context(closing.noticing_signals())
             yield

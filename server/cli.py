@@ -21,6 +21,7 @@ FILES = {
     "exchange": "server.exchange_command",
     "status": "server.ledger_commands",
     "export": "server.export_command",
+    "chart": "server.chart_command",
     "verify": "server.verify_command",
     "backup": "server.backup_commands",
     "restore": "server.backup_commands",

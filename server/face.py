@@ -11,6 +11,7 @@ from mcp.server.mcpserver import Context
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, Resource, Tool
 
+from server.charts.worker import Charts
 from server.pages import Address, Pages
 from server.prompts import add_prompts
 from server.resources import PLAIN, add_resources
@@ -33,7 +34,13 @@ class TapeServer(MCPServer):
     """An MCP server over a tape, and its pages."""
 
     def __init__(
-        self, tape: Tape, public_url: str | None = None, local_url: str = "", **options: Any
+        self,
+        tape: Tape,
+        public_url: str | None = None,
+        local_url: str = "",
+        *,
+        charts: Charts | None = None,
+        **options: Any,
     ) -> None:
         super().__init__(
             "tapedeck",
@@ -50,7 +57,7 @@ class TapeServer(MCPServer):
         def link(ctx: Context, address: Address) -> str:
             return page_url(base_url(public_url, ctx.request_context.request, local_url), address)
 
-        add_tools(self, tape)
+        add_tools(self, tape, charts)
         add_search(self, self.pages, link)
         add_resources(self, self.pages)
         add_prompts(self, self._symbols)

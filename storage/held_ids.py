@@ -114,12 +114,18 @@ def gaps_between(runs: tuple[Run, ...], *, newest_first: bool = False) -> Iterat
         yield Gap(before.last_id + 1, after.first_id - 1, after_ms=before.last_ms, before_ms=after.first_ms)
 
 
+def uncovered(runs: tuple[Run, ...], start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    """The stretches of [start_ms, end_ms) outside the time that the runs span, ascending."""
+    found, until = [], start_ms
+    for first_ms, last_ms in sorted((run.first_ms, run.last_ms) for run in runs):
+        if last_ms < until or first_ms >= end_ms:
+            continue
+        if first_ms > until:
+            found.append((until, first_ms))
+        until = last_ms + 1
+    return [*found, (until, end_ms)] if until < end_ms else found
+
+
 def uncovered_ms(runs: tuple[Run, ...], start_ms: int, end_ms: int) -> int:
     """How much of [start_ms, end_ms) lies outside the time that the runs span."""
-    covered, until = 0, start_ms
-    for first_ms, last_ms in sorted((run.first_ms, run.last_ms) for run in runs):
-        begin, finish = max(first_ms, until), min(last_ms + 1, end_ms)
-        if finish > begin:
-            covered += finish - begin
-            until = finish
-    return end_ms - start_ms - covered
+    return sum(last_ms - first_ms for first_ms, last_ms in uncovered(runs, start_ms, end_ms))

@@ -17,7 +17,7 @@ from storage.blocks import Block, decode_block
 from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
 from storage.errors import LEFT, CorruptRecord, LedgerError
-from storage.held_ids import Run, gaps_between, uncovered_ms
+from storage.held_ids import Run, gaps_between, uncovered, uncovered_ms
 from storage.histograms import PriceHistogram
 from storage.ladder import PriceLadder
 from storage.recent import Recent
@@ -290,6 +290,12 @@ class LedgerView:
             gap.after_ms < end_ms and gap.before_ms >= start_ms for gap in self._gaps() if gap.state == "open"
         )
         return not any(missing) and uncovered_ms(self._known(None), start_ms, end_ms) == 0
+
+    def uncovered(
+        self, start_ms: int, end_ms: int, live_until_ms: int | None = None
+    ) -> list[tuple[int, int]]:
+        """The stretches of [start_ms, end_ms) of which not every trade is known."""
+        return uncovered(self._known(live_until_ms), start_ms, end_ms)
 
     def coverage_of_all(self, end_ms: int = 0, live_until_ms: int | None = None) -> Coverage | None:
         """Coverage of all that is held, from the first trade to the last one or `end_ms`, if that is later.

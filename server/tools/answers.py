@@ -9,12 +9,13 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_EVEN, Decimal
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, Self, TypeVar
 
 from mcp_types import CallToolResult, TextContent
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from analytics.rows import Rows
+from server.charts.picture import Picture
 from server.tools.arguments import Window, iso
 from storage.trades import Coverage, Gap, Instrument, decimals_of
 
@@ -34,9 +35,26 @@ class Shape(BaseModel):
 
 
 class Answer(Shape):
-    """A whole answer; it begins with what a person would quote of it."""
+    """A whole answer; it begins with what a person would quote of it.
+
+    Its picture, where one was asked for, is drawn elsewhere and stands beside it.
+    """
 
     summary: str
+    _picture: Picture | None = PrivateAttr(default=None)
+
+    @property
+    def picture(self) -> Picture | None:
+        return self._picture
+
+    def pictured(self, picture: Picture | None) -> Self:
+        """The same answer with its picture."""
+        self._picture = picture
+        return self
+
+    def without_picture(self, why: str) -> Self:
+        """The same answer, which says why it has none."""
+        return self.model_copy(update={"summary": f"{self.summary} No chart: {why}."})
 
 
 class WindowShape(Shape):

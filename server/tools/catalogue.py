@@ -10,6 +10,7 @@ from mcp.server import MCPServer
 from mcp_types import CallToolResult
 from pydantic import Field
 
+from server.charts.worker import Charts
 from server.tools.asking import READ_ONLY, Asking, WindowArguments
 from server.tools.coverage import CoverageAnswer, coverage_answer
 from server.tools.flow_catalogue import add_flow_tools
@@ -51,9 +52,9 @@ COVERAGE = (
 )
 
 
-def add_tools(mcp: MCPServer, tape: Tape) -> None:
-    """Give the server its tools, answering from `tape`."""
-    asking = Asking(tape)
+def add_tools(mcp: MCPServer, tape: Tape, charts: Charts | None = None) -> None:
+    """Give the server its tools, answering from `tape`, with pictures where `charts` draws them."""
+    asking = Asking(tape, charts)
     add_profile_tools(mcp, asking)
     add_flow_tools(mcp, asking)
     add_coverage_tool(mcp, asking)

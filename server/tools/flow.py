@@ -41,6 +41,7 @@ from server.tools.flow_tables import (
     sweeps_shape,
 )
 from server.tools.marked import MarkedFootprint, marked_footprint, options_of
+from server.tools.pictures import flow_picture, wants_chart
 from server.tools.tape import Question
 from server.tools.toxicity import ToxicityShape, toxicity_of
 from storage.candles import MinuteCandles
@@ -108,11 +109,18 @@ class FlowAnswer(Answer):
 
 
 def flow_answer(
-    question: Question, *, row_size: Any, bar: Any, imbalance_ratio: Any, min_notional: Any, detail: Any
+    question: Question,
+    *,
+    row_size: Any,
+    bar: Any,
+    imbalance_ratio: Any,
+    min_notional: Any,
+    detail: Any,
+    include_chart: Any = False,
 ) -> FlowAnswer:
     """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
     level = choice_of(detail, "detail", Detail)
-    full = level == "full"
+    full, charted = level == "full", wants_chart(include_chart)
     options = options_of(row_size=row_size, bar=bar, imbalance_ratio=imbalance_ratio)
     window, candles = question.window, question.candles()
     tape = StrokePass(candles, min_notional=_notional(min_notional))
@@ -148,7 +156,11 @@ def flow_answer(
             caveats=first_caveats([lacking(question.coverage), _few(question), NOT_SIGNALS]),
         )
 
-    return fitting(answer, level, MOST_LISTED[level])
+    made = fitting(answer, level, MOST_LISTED[level])
+    if not charted:
+        return made
+    rows, few = marked.footprint.rows, _few(question) is not None
+    return made.pictured(flow_picture(question, rows, strokes.large.largest, f"{flow.delta:+f}", few=few))
 
 
 def _notional(written: Any) -> Decimal | None:

@@ -21,6 +21,7 @@ from server.tools.parameters import (
     Bar,
     DetailLevel,
     ImbalanceRatio,
+    IncludeChart,
     RowSize,
     over_long_window,
     over_window,
@@ -87,6 +88,7 @@ def add_flow_tools(mcp: MCPServer, asking: Asking) -> None:
             ),
         ] = None,
         detail: DetailLevel = "summary",
+        include_chart: IncludeChart = False,
     ) -> Annotated[CallToolResult, FlowAnswer]:
         return await asking.about(
             window,
@@ -97,6 +99,7 @@ def add_flow_tools(mcp: MCPServer, asking: Asking) -> None:
                 imbalance_ratio=imbalance_ratio,
                 min_notional=min_notional,
                 detail=detail,
+                include_chart=include_chart,
             ),
         )
 
@@ -120,6 +123,6 @@ def add_flow_tools(mcp: MCPServer, asking: Asking) -> None:
     @mcp.tool(title="Key levels", description=LEVELS, annotations=READ_ONLY)
     @over_long_window
     async def get_key_levels(
-        window: WindowArguments, *, detail: DetailLevel = "summary"
+        window: WindowArguments, *, detail: DetailLevel = "summary", include_chart: IncludeChart = False
     ) -> Annotated[CallToolResult, LevelsAnswer]:
-        return await asking.about(window, partial(levels_answer, detail=detail))
+        return await asking.about(window, partial(levels_answer, detail=detail, include_chart=include_chart))

@@ -17,7 +17,6 @@ from analytics.levels import (
     placed,
     vacuums_around,
 )
-from analytics.rows import Rows, on_ticks, rows_of, vacuum_row_ticks
 from analytics.sessions import (
     Session,
     SessionLevels,
@@ -38,7 +37,8 @@ from server.tools.answers import (
     significant,
 )
 from server.tools.arguments import choice_of
-from server.tools.sessions import HOUR_MS, opens_of, profile_of, sessions_of
+from server.tools.pictures import levels_picture, wants_chart
+from server.tools.sessions import HOUR_MS, opens_of, profile_of, sessions_of, thin_rows_of
 from server.tools.tape import Question
 from storage.histograms import PriceHistogram
 
@@ -78,9 +78,10 @@ class LevelsAnswer(Answer):
     no_other_levels: bool
 
 
-def levels_answer(question: Question, *, detail: Any) -> LevelsAnswer:
+def levels_answer(question: Question, *, detail: Any, include_chart: Any = False) -> LevelsAnswer:
     """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
     level = choice_of(detail, "detail", Detail)
+    charted = wants_chart(include_chart)
     sessions = sessions_of(question)
     opens = opens_of(question)
     ranked = placed(_levels(question, sessions, opens, full=level == "full"), question.last)
@@ -99,7 +100,11 @@ def levels_answer(question: Question, *, detail: Any) -> LevelsAnswer:
             no_other_levels=True,
         )
 
-    return fitting(answer, level, min(MOST_LEVELS[level], len(ranked)))
+    made = fitting(answer, level, min(MOST_LEVELS[level], len(ranked)))
+    if not charted:
+        return made
+    profile = question.over_prices(profile_of(question))
+    return made.pictured(levels_picture(question, profile, ranked, made.truncated.shown))
 
 
 def _levels(
@@ -116,7 +121,7 @@ def _levels(
     for of, price in opens.items():
         yield Level("open", of, price, price)
     around = f"{AROUND_HOURS} h"
-    yield from vacuums_around(_around(question, _vacuum_rows(question)), question.last, around)
+    yield from vacuums_around(_around(question, thin_rows_of(question)), question.last, around)
     yield from nodes_around(_around(question, profile_of(question)), question.last, around)
 
 
@@ -132,14 +137,6 @@ def _around(question: Question, analyse: Callable[[PriceHistogram], T]) -> T:
         return question.over_prices_of(start_ms, window.end_ms, analyse)
     except NoTrades:
         return question.over_prices(analyse)
-
-
-def _vacuum_rows(question: Question) -> Callable[[PriceHistogram], Rows]:
-    def rows(histogram: PriceHistogram) -> Rows:
-        ticks = on_ticks(histogram, question.instrument.tick, question.instrument.lot)
-        return rows_of(ticks, vacuum_row_ticks(ticks))
-
-    return rows
 
 
 def _standing(last: Decimal, sessions: dict[str, SessionLevels], opens: dict[str, Decimal]) -> StandingShape:

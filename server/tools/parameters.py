@@ -61,9 +61,7 @@ ImbalanceRatio = Annotated[
     Any, NUMBER, Field(description="how many times one side of a diagonal pair outweighs the other, 1 to 100")
 ]
 DetailLevel = Annotated[Any, TEXT, Field(description="summary, or full for tables and more entries")]
-IncludeChart = Annotated[
-    Any, WithJsonSchema({"type": "boolean"}), Field(description="reserved: this version draws no chart")
-]
+IncludeChart = Annotated[Any, WithJsonSchema({"type": "boolean"}), Field(description="true adds a PNG of it")]
 
 LONGEST_HOURS = 168
 

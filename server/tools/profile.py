@@ -23,13 +23,14 @@ from server.tools.answers import (
     significant,
 )
 from server.tools.arguments import choice_of, iso, number_of
+from server.tools.pictures import profile_picture, wants_chart
 from server.tools.profile_tables import DevelopingShape, developing_shape, row_table
+from server.tools.sessions import thin_rows_of
 from server.tools.tape import Question
 
 VERSION = "v1"
 MOST_NODES = {"summary": 2, "full": 5}
 NOT_ORDERS = "Traded volume, not resting orders; descriptive, not a forecast."
-NO_CHART = "No chart: this version draws none."
 
 
 class Poc(Shape):
@@ -110,7 +111,7 @@ def profile_answer(
 ) -> ProfileAnswer:
     """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
     level = choice_of(detail, "detail", Detail)
-    full = level == "full"
+    full, charted = level == "full", wants_chart(include_chart)
     analyse = partial(
         volume_profile,
         tick=question.instrument.tick,
@@ -123,7 +124,7 @@ def profile_answer(
     profile = question.over_prices(analyse, exact=full)
     sample = _sample(question, int(number_of(min_trades, "min_trades")))
     rows, table = row_table(question, profile) if full else (None, None)
-    return ProfileAnswer(
+    answer = ProfileAnswer(
         summary=_summary(question, profile, sample),
         meta=head_of(
             question,
@@ -147,11 +148,14 @@ def profile_answer(
                 lacking(question.coverage),
                 _few(profile, sample),
                 NOT_ORDERS,
-                NO_CHART if include_chart else None,
             ]
         ),
         no_other_levels=True,
     )
+    if not charted:
+        return answer
+    thin = question.over_prices(thin_rows_of(question))
+    return answer.pictured(profile_picture(question, profile, thin, few=not sample.reliable))
 
 
 def _levels(profile: VolumeProfile, last: Decimal, *, full: bool) -> Levels:

@@ -10,6 +10,7 @@ from functools import partial
 from analytics.bars import DAY_MS
 from analytics.errors import NoTrades
 from analytics.profile import VolumeProfile, volume_profile
+from analytics.rows import Rows, on_ticks, rows_of, vacuum_row_ticks
 from analytics.sessions import (
     Session,
     SessionLevels,
@@ -105,3 +106,13 @@ def _first_price(question: Question, begin_ms: int) -> Decimal | None:
 
 def profile_of(question: Question) -> Callable[[PriceHistogram], VolumeProfile]:
     return partial(volume_profile, tick=question.instrument.tick, lot=question.instrument.lot)
+
+
+def thin_rows_of(question: Question) -> Callable[[PriceHistogram], Rows]:
+    """The rows in which vacuums are looked for."""
+
+    def rows(histogram: PriceHistogram) -> Rows:
+        ticks = on_ticks(histogram, question.instrument.tick, question.instrument.lot)
+        return rows_of(ticks, vacuum_row_ticks(ticks))
+
+    return rows

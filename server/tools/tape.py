@@ -55,7 +55,10 @@ def vouched_until(known_ms: int | None, window: Window) -> int | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Question:
-    """A symbol, a window with at least one valid trade, and what the ledger holds of it at one instant."""
+    """A symbol, a window with at least one valid trade, and what the ledger holds of it at one instant.
+
+    `vouched_ms` is up to when the recorder's links vouch for it, None where none does.
+    """
 
     instrument: Instrument
     market: str
@@ -63,6 +66,7 @@ class Question:
     coverage: Coverage
     last: Decimal
     view: LedgerView
+    vouched_ms: int | None = None
 
     def trades(self) -> Iterator[TapeColumns]:
         """The window's rows in id order, about an hour a chunk; decoded as they are taken."""
@@ -72,6 +76,10 @@ class Question:
     def candles(self) -> MinuteCandles:
         """The window's minute candles."""
         return self.view.candles(self.window.start_ms, self.window.end_ms)
+
+    def uncovered(self) -> list[tuple[int, int]]:
+        """The stretches of the window of which not every trade is known."""
+        return self.view.uncovered(self.window.start_ms, self.window.end_ms, self.vouched_ms)
 
     @property
     def covered_ms(self) -> int:
@@ -133,7 +141,8 @@ class Tape:
                 now_ms=self.now_ms(),
                 newest_ms=view.runs[-1].last_ms if view.runs else None,
             )
-            coverage = view.coverage(window.start_ms, window.end_ms, vouched_until(known_ms, window))
+            vouched_ms = vouched_until(known_ms, window)
+            coverage = view.coverage(window.start_ms, window.end_ms, vouched_ms)
             if coverage.trades == 0:
                 raise self._no_trades(name, window, coverage)
             last = view.last_trade(window.start_ms, window.end_ms)
@@ -144,6 +153,7 @@ class Tape:
                 coverage=coverage,
                 last=decimal_of(int(last.price_int[0]), last.price_exp),
                 view=view,
+                vouched_ms=vouched_ms,
             )
 
     def _symbol(self, written: Any, instruments: Mapping[str, Instrument]) -> str:

@@ -27,7 +27,7 @@ from server.tools.answers import (
     significant_or_none,
 )
 from server.tools.arguments import choice_of, iso, number_of
-from server.tools.profile import NO_CHART
+from server.tools.pictures import vacuums_picture, wants_chart
 from server.tools.tape import Question
 
 VERSION = "v1"
@@ -120,6 +120,7 @@ def vacuums_answer(
     """The answer to the question; raises `Refusal` or the analysis' own for what cannot be answered."""
     level = choice_of(detail, "detail", Detail)
     sides = choice_of(stop_hint, "stop_hint", StopSide)
+    charted = wants_chart(include_chart)
     analyse = partial(
         liquidity_vacuums,
         symbol=question.instrument.symbol,
@@ -133,9 +134,10 @@ def vacuums_answer(
         row_size=None if row_size is None else number_of(row_size, "row_size", "ROW_SIZE_INVALID"),
     )
     found = question.over_prices(lambda histogram: analyse(histogram, question.trades()))
-    answer = partial(_presented, question, found, level, sides, include_chart=bool(include_chart))
+    answer = partial(_presented, question, found, level, sides)
     answers = (answer(shown) for shown in range(SHOWN[level], 0, -1))
-    return next((made for made in answers if fits(made, level)), answer(0))
+    made = next((made for made in answers if fits(made, level)), answer(0))
+    return made.pictured(vacuums_picture(question, found, sides, len(made.vacuums)) if charted else None)
 
 
 def _presented(
@@ -144,8 +146,6 @@ def _presented(
     level: Detail,
     sides: StopSide,
     shown: int,
-    *,
-    include_chart: bool,
 ) -> VacuumsAnswer:
     tick = found.rows.tick
     return VacuumsAnswer(
@@ -173,7 +173,6 @@ def _presented(
                 lacking(question.coverage),
                 "Few trades a row: thin rows may be chance." if found.low_sample else None,
                 THIN_NOT_FAST,
-                NO_CHART if include_chart else None,
             ]
         ),
         no_other_levels=True,

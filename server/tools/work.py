@@ -4,6 +4,7 @@ Invariant: like cancellation itself this is ambient: whoever is called within `W
 thread, is asked through `step`, and a work that is not wanted any more ends at its next step.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -41,6 +42,9 @@ class Work:
         if not self._wanted or self._clock() >= self._ends:
             raise self.too_long()
 
+    def left_s(self) -> float:
+        return self._ends - self._clock()
+
     def too_long(self) -> Refusal:
         return Refusal(
             "TIME_LIMIT",
@@ -50,6 +54,12 @@ class Work:
 
 
 _work: ContextVar[Work | None] = ContextVar("work", default=None)
+
+
+def left_s() -> float:
+    """How long this may still take; without end where nobody set a limit."""
+    work = _work.get()
+    return math.inf if work is None else work.left_s()
 
 
 def step() -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mcp.server.subscriptions import InMemorySubscriptionBus
 
@@ -54,7 +55,7 @@ class Face:
 
 
 @contextmanager
-def face(path: Path, **options: str) -> Iterator[Face]:
+def face(path: Path, **options: Any) -> Iterator[Face]:
     with TradeLedger.open(path / "ledger") as ledger:
         ledger.claim("binance spot")
         for symbol, cents in SYMBOLS.items():

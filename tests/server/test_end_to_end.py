@@ -475,6 +475,13 @@ def test_the_demo_answers_within_ten_seconds(tmp_path: Path) -> None:
         answer = asyncio.run(run())
         assert time.monotonic() - started < 10
         assert answer["meta"]["market"] == "simulated"
+
+        async def kinds() -> list[str]:
+            async with connected(url, "mcp") as client:
+                charted = {"symbol": "btc", "include_chart": True}
+                return [part.type for part in (await client.call_tool("get_volume_profile", charted)).content]
+
+        assert asyncio.run(kinds()) == ["text", "image"]
         process.child.terminate()
         process.wait(10)
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.held_ids import HeldIds, Run, gaps_between, gaps_beyond, runs_of, uncovered_ms
+from storage.held_ids import HeldIds, Run, gaps_between, gaps_beyond, runs_of, uncovered, uncovered_ms
 from tests.tapes import columns
 
 spans = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 8)), max_size=20)
@@ -77,5 +77,7 @@ def test_uncovered_time_is_the_milliseconds_outside_the_runs(
 ) -> None:
     runs = HeldIds(run(first, first + more) for first, more in parts).runs
     window = range(start_ms, start_ms + length_ms)
-    expected = sum(not any(r.first_ms <= ms <= r.last_ms for r in runs) for ms in window)
-    assert uncovered_ms(runs, start_ms, start_ms + length_ms) == expected
+    expected = [ms for ms in window if not any(r.first_ms <= ms <= r.last_ms for r in runs)]
+    stretches = uncovered(runs, start_ms, start_ms + length_ms)
+    assert [ms for stretch in stretches for ms in range(*stretch)] == expected
+    assert uncovered_ms(runs, start_ms, start_ms + length_ms) == len(expected)
