@@ -6,7 +6,7 @@ goes into the ledger under its own id, whatever was asked for. Of all symbols th
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
@@ -14,7 +14,8 @@ from collectors.backfill import Page, not_answered
 from collectors.binance import AggTradesPage
 from collectors.certification import Rule, after_asking, lacking
 from collectors.clock import Clock
-from collectors.gap_watch import Change, GapCounts, GapWatch
+from collectors.gap_follower import GapCounts
+from collectors.gap_reports import LOOKED_AT, GapReports
 from collectors.missing import Floor, Missing
 from collectors.rest import BinanceRest, RestAway, RestRefused
 from storage.held_ids import Run
@@ -29,8 +30,6 @@ PAGES_AT_ONCE = 4
 PAGES_OF_ONE = 3
 IDLE_S = 0.25
 LOOK_MS = 1_000
-# Symbols looked at before others have their turn on the event loop.
-LOOKED_AT = 50
 TELL_MS = 15_000
 FIRST_AWAY_MS = 1_000
 LONGEST_AWAY_MS = 30_000
@@ -71,7 +70,6 @@ class _Symbol:
 
     missing: Missing
     progress: Progress
-    watch: GapWatch = field(default_factory=GapWatch)
     beginning: bool = False
     not_before_ms: int = 0
     fetched: int = 0
@@ -88,6 +86,7 @@ class Filling:
         ledger: TradeLedger,
         rest: BinanceRest,
         clock: Clock,
+        gaps: GapReports,
         *,
         symbols: Callable[[], Sequence[str]],
         warmup_ms: int,
@@ -97,6 +96,7 @@ class Filling:
         self._ledger = ledger
         self._rest = rest
         self._clock = clock
+        self._gaps = gaps
         self._names = symbols
         self._warmup_ms = warmup_ms
         self._retention_ms = retention_ms
@@ -124,7 +124,7 @@ class Filling:
         certified = sum(gap.missing for gap in gaps if gap.state == "certified")
         history = self._ledger.history_wanted(symbol)
         return FillingState(
-            self._of(symbol).watch.counts,
+            self._gaps.counts(symbol),
             missing=sum(gap.missing for gap in gaps) - certified,
             out_of_reach=self._of(symbol).missing.out_of_reach(),
             history=0 if history is None else history.missing,
@@ -307,10 +307,12 @@ class Filling:
 
     def _add(self, symbol: str, rows: TradeColumns) -> None:
         progress = self.progress(symbol)
-        new = self._ledger.append(symbol, rows).new
-        progress.fetched += new
+        added = self._ledger.append(symbol, rows)
+        if added.new:
+            self._gaps.brought(symbol, "rest", rows)
+        progress.fetched += added.new
         progress.until_ms = self._clock()
-        self._of(symbol).fetched += new
+        self._of(symbol).fetched += added.new
 
     # Telling
 
@@ -323,12 +325,11 @@ class Filling:
         tell = now_ms - self._told_ms >= TELL_MS
         if tell:
             self._told_ms = now_ms
+        await self._gaps.look(self._names())
         for at, symbol in enumerate(list(self._names())):
             if at % LOOKED_AT == LOOKED_AT - 1:
                 await asyncio.sleep(0)
-            known, history = self._of(symbol), self._ledger.history_wanted(symbol)
-            for change in known.watch.look(self._ledger.gaps(symbol), now_ms, history):
-                _tell(symbol, change)
+            known = self._of(symbol)
             known.missing.put_off.keep(known.missing.gaps())
             self._conclude(symbol, tell=tell)
 
@@ -350,19 +351,3 @@ class Filling:
 
 def _ready_s(wanted: int, progress: Progress) -> float | None:
     return round(wanted / progress.per_s, 1) if progress.per_s else None
-
-
-def _tell(symbol: str, change: Change) -> None:
-    facts = {"symbol": symbol, "first_id": change.first_id, "last_id": change.last_id}
-    open_s = round(change.open_ms / 1000, 1)
-    match change.happened:
-        case "filled":
-            log.info("gap filled", **facts, ids=change.ids, open_s=open_s)
-        case "certified":
-            log.warning(
-                "gap certified", **facts, ids=change.ids, open_s=open_s, reason="the exchange has none"
-            )
-        case "recovered":
-            log.warning("certified ids came", **facts, ids=change.ids)
-        case "opened":
-            log.debug("gap seen", **facts, ids=change.ids)

@@ -17,6 +17,7 @@ from collectors.clock import Clock
 from collectors.clock_check import ClockCheck, Offset
 from collectors.figures import Figures
 from collectors.filling import Filling, FillingState
+from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
@@ -72,6 +73,7 @@ class Recorder:
         self._instruments = Instruments(
             ledger, rest, clock, symbols=symbols, addresses=[*stream_urls, rest.base_url]
         )
+        self._gaps = GapReports(ledger, clock)
         self._filled = asyncio.Event()
         self._stop_pump = asyncio.Event()
         self._record([])
@@ -80,6 +82,7 @@ class Recorder:
             ledger,
             rest,
             clock,
+            self._gaps,
             symbols=lambda: self._stream.symbols,
             warmup_ms=warmup_ms,
             retention_ms=retention_ms,
@@ -148,7 +151,7 @@ class Recorder:
 
     def _record(self, symbols: Sequence[str]) -> None:
         self._watch = Watch(symbols, self._timing, self._clock())
-        self._stream = Stream(self._ledger, symbols, self._clock, self._watch, self._filled)
+        self._stream = Stream(self._ledger, symbols, self._clock, self._watch, self._gaps, self._filled)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""
@@ -177,7 +180,7 @@ class Recorder:
             await pump
             self._stream.drain()
             await self._flush()
-            self._stream.tell_healed()
+            await self._gaps.look(self._stream.symbols)
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
@@ -227,7 +230,6 @@ class Recorder:
             await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
             await self._flush()
-            self._stream.tell_healed()
             over_s = (self._clock() - summed_ms) / 1000
             if over_s >= SUMMARY_S:
                 summed_ms = self._clock()

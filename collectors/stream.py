@@ -8,7 +8,7 @@ a symbol that may have missed something counts as up to date again only once an 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -16,7 +16,7 @@ from collectors.binance import Batch, Parsed
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
 from collectors.figures import SymbolFigures
-from collectors.healing import OpenGaps
+from collectors.gap_reports import GapReports
 from collectors.links import Connection, Delivered
 from collectors.sequencer import Sequencer
 from collectors.watch import Watch
@@ -48,7 +48,6 @@ class _Recording:
     connections: list[Connection] = field(default_factory=list)
     trades: int = 0
     trades_before: int = 0
-    open_gaps: OpenGaps = field(default_factory=OpenGaps)
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
 
@@ -74,15 +73,23 @@ class Counts:
 class Stream:
     """What connections bring of some symbols, on its way to the ledger.
 
-    `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol.
+    `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol, `gaps` what
+    is missing.
     """
 
     def __init__(
-        self, ledger: TradeLedger, symbols: Iterable[str], clock: Clock, watch: Watch, filled: asyncio.Event
+        self,
+        ledger: TradeLedger,
+        symbols: Iterable[str],
+        clock: Clock,
+        watch: Watch,
+        gaps: GapReports,
+        filled: asyncio.Event,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._watch = watch
+        self._gaps = gaps
         self._filled = filled
         self._recordings: dict[str, _Recording] = {}
         for symbol in symbols:
@@ -266,13 +273,6 @@ class Stream:
                 if recording.sequencer.waiting:
                     self._append(symbol, recording.sequencer.settle())
 
-    def tell_healed(self) -> None:
-        """Log the gaps that are closed by now."""
-        for symbol, recording in self._recordings.items():
-            if recording.open_gaps:
-                for healed in recording.open_gaps.healed(self._ledger.runs(symbol), self._clock()):
-                    log.info("gap closed", symbol=symbol, **asdict(healed))
-
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""
         for symbol, recording in self._recordings.items():
@@ -294,13 +294,9 @@ class Stream:
         if added.refused:
             self._note_refused(symbol, rows, added.refused)
             return False
-        if recording.open_gaps:
-            recording.open_gaps.brought(rows.id)
-        for gap in added.opened:
-            recording.open_gaps.opened(gap, self._clock())
-            # The first rows after a start lie beyond what was missed: that is no news.
-            tell = log.warning if recording.was_synced else log.info
-            tell("gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing)
+        self._gaps.brought(symbol, "stream", rows)
+        # The first rows after a start lie beyond what was missed: that is no news.
+        self._gaps.opened(symbol, added.opened, is_news=recording.was_synced)
         recording.was_synced = True
         return True
 

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from collectors.backfill import LONGEST_DELAY_MS, Page, PutOff, newest_page, not_answered
 from collectors.certification import DAY_MS, Rule, after_asking, lacking
-from collectors.gap_watch import GapWatch
-from storage.absences import Absence, Absences, Seen, by_state, span
+from storage.absences import Absence, Absences, Seen, span
 from storage.held_ids import HeldIds, Run, gaps_between
 from storage.trades import Gap, TradeColumns
 from tests.tapes import START_MS, columns
@@ -259,32 +258,3 @@ def test_what_was_not_asked_for_as_a_whole_is_not_confirmed() -> None:
     [found] = lacking(rows(14, 30), START_MS + 5)
     parts = list(after_asking(known, found, RULE))
     assert [(each.first_id, each.last_id, each.asked) for each in parts] == [(20, 29, 1)]
-
-
-# What became of gaps
-
-
-def test_gaps_are_told_of_when_they_open_and_when_they_are_gone() -> None:
-    watch = GapWatch()
-    assert [(each.happened, each.ids) for each in watch.look([gap(5, 9)], 1_000)] == [("opened", 5)]
-    assert watch.look([gap(5, 6), gap(9, 9)], 2_000) == []
-    [gone] = watch.look([], 5_000)
-    assert (gone.happened, gone.first_id, gone.last_id, gone.ids, gone.open_ms) == ("filled", 5, 9, 5, 4_000)
-    watch.look([gap(20, 29)], 6_000)
-    certified = replace(gap(20, 24), state="certified")
-    [gone] = watch.look([certified], 9_000)
-    assert (gone.happened, gone.ids) == ("certified", 5)
-    [came] = watch.look([replace(certified, first_id=22)], 9_000)
-    assert (came.happened, came.ids) == ("recovered", 2)
-    assert (watch.counts.opened, watch.counts.filled, watch.counts.certified) == (2, 1, 1)
-    assert watch.counts.recovered_ids == 2
-
-
-@given(st.lists(spans, min_size=1, max_size=8))
-def test_every_gap_that_opened_is_gone_or_still_open(steps: list[list[tuple[int, int]]]) -> None:
-    watch = GapWatch()
-    for at, parts in enumerate(steps):
-        held = HeldIds([run(1, 1), run(70, 70), *(run(first, first + more) for first, more in parts)])
-        watch.look(by_state(gaps_between(held.runs), ()), at)
-    watch.look([], len(steps))
-    assert watch.counts.opened == watch.counts.filled

@@ -29,6 +29,7 @@ from collectors.exchange.faults import (
     RestSlow,
 )
 from collectors.filling import Filling
+from collectors.gap_reports import GapReports
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
 
@@ -71,6 +72,7 @@ class World:
                 self.ledger,
                 rest,
                 self.clock,
+                GapReports(self.ledger, self.clock),
                 symbols=lambda: symbols,
                 warmup_ms=warmup_ms,
                 retention_ms=retention_ms,
@@ -149,6 +151,7 @@ def test_an_outage_is_filled_by_id_with_a_page_of_overlap_at_most(tmp_path: Path
     [filled] = [line for line in logs if line["event"] == "gap filled"]
     assert filled["ids"] == filled["last_id"] - filled["first_id"] + 1
     assert filled["open_s"] >= 0
+    assert filled["by"] == {"rest": filled["ids"]}
 
 
 def test_a_gap_is_filled_from_its_newest_ids_on(tmp_path: Path) -> None:

@@ -90,9 +90,9 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
 
     with capture_logs() as logs:
         asyncio.run(run())
-    closed = [line for line in logs if line["event"] == "gap closed"]
+    closed = [line for line in logs if line["event"] == "gap filled"]
     assert closed
-    assert {line["by"] for line in closed} == {"rest"}
+    assert all(line["by"] == {"rest": line["ids"]} for line in closed)
     assert any(line["event"] == "messages given up" for line in logs)
 
 

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from collectors.clock_check import Offset
 from collectors.filling import FillingState
-from collectors.gap_watch import GapCounts
+from collectors.gap_follower import GapCounts
 from server.app import create_app
 from server.health import readiness
 from server.settings import Settings
