@@ -19,7 +19,7 @@ from collectors.gap_reports import LOOKED_AT, GapReports
 from collectors.missing import Floor, Missing
 from collectors.rest import BinanceRest, RestAway, RestRefused
 from storage.held_ids import Run
-from storage.ledger import TradeLedger
+from storage.ledger import Appended, TradeLedger
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()
@@ -161,13 +161,13 @@ class Filling:
                 known.beginning = False
 
     async def catch_up(self, symbol: str) -> bool:
-        """Fetch what is newer than the newest row held; whether REST shows nothing newer."""
+        """Fetch what is newer than the newest row held; whether REST shows nothing that is not held."""
         runs = self._ledger.runs(symbol)
         if not runs:
             return True
         rows = await self._rest.trades_from_id(symbol, runs[-1].last_id + 1, hurried=False)
-        self._add(symbol, rows)
-        return len(rows) == 0
+        added = self._add(symbol, rows)
+        return not (added.new or added.refused)
 
     # What next
 
@@ -305,7 +305,7 @@ class Filling:
             begins=begins,
         )
 
-    def _add(self, symbol: str, rows: TradeColumns) -> None:
+    def _add(self, symbol: str, rows: TradeColumns) -> Appended:
         progress = self.progress(symbol)
         added = self._ledger.append(symbol, rows)
         if added.new:
@@ -313,6 +313,7 @@ class Filling:
         progress.fetched += added.new
         progress.until_ms = self._clock()
         self._of(symbol).fetched += added.new
+        return added
 
     # Telling
 

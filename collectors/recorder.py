@@ -91,6 +91,7 @@ class Recorder:
         self._refused_before: int | None = None
         self._awaiting_disk = 0
         self._flush_took_s = 0.0
+        self._looks_fail = False
 
     # What readers ask
 
@@ -102,6 +103,13 @@ class Recorder:
     def live_until_ms(self, symbol: str) -> int | None:
         """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
         return self._stream.live_until_ms(symbol)
+
+    def silent_ms(self, symbol: str) -> int:
+        """For how long a symbol with a link has been silent without that being odd: as it usually is, or as
+        REST has shown."""
+        if self._stream.up_since_ms(symbol) is None:
+            return 0
+        return self._watch.silent_ms(symbol, self._clock())
 
     def warmup(self, symbol: str) -> Warmup | None:
         """What is still being fetched of a recorded symbol; None when nothing is."""
@@ -140,6 +148,7 @@ class Recorder:
             dropped=counts.dropped,
             refused=counts.refused,
             flush_s=self._flush_took_s,
+            most_lag_ms=self._stream.most_lag_ms,
         )
 
     # Start and end
@@ -211,16 +220,26 @@ class Recorder:
             return
         asked_ms = self._clock()
         try:
-            has_nothing_newer = await self._filling.catch_up(symbol)
+            is_silent = await self._filling.catch_up(symbol)
         except (RestAway, RestRefused) as error:
-            log.warning("rest away", symbol=symbol, error=str(error))
-            has_nothing_newer = None
-        self._watch.looked(symbol, self._clock())
-        if has_nothing_newer:
-            self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
-        elif has_nothing_newer is False:
+            tell = log.debug if self._looks_fail else log.warning
+            tell("silence not looked into", symbol=symbol, error=str(error))
+            self._looks_fail = True
+            self._watch.look_failed(symbol, self._clock())
+            return
+        self._looks_fail = False
+        if is_silent:
+            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
+            self._shown(symbol, asked_ms)
+        else:
             newest = self._ledger.runs(symbol)[-1]
             self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
+            self._stream.doubt(symbol, newest.last_ms)
+
+    def _shown(self, symbol: str, asked_ms: int) -> None:
+        """REST, asked then, had nothing newer of the symbol."""
+        until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
+        self._stream.shown(symbol, until_ms, until_ms + (offset.offset_ms if offset is not None else 0))
 
     # The disk
 
@@ -278,7 +297,7 @@ class Recorder:
             return False
         if not await self._filling.catch_up(symbol):
             return True
-        self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
+        self._shown(symbol, asked_ms)
         if not self._stream.is_synced(symbol):
             await self._clock.sleep(min(LOOK_MS, self._rest_lag_ms) / 1000)
         return True

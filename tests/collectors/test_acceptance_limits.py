@@ -39,6 +39,8 @@ def test_a_limit_is_obeyed_to_the_second_and_links_stay_up(tmp_path: Path, statu
             assert 0 <= late_ms < 3 * GRAIN_MS
             report = await run.judged()
             assert report.statuses[str(status)] == 1
+            assert run.metric("tapedeck_rest_barred_total", status=str(status)) == 1
+            assert seconds - 5 < run.metric("tapedeck_rest_barred_seconds_total") <= seconds
             assert [link.ending for link in report.links] == [None, None]
 
     asyncio.run(run())

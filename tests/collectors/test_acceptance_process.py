@@ -9,7 +9,7 @@ import pytest
 
 from collectors.exchange.faults import End
 from storage.ledger import TradeLedger
-from tests.levers import PATIENCE_S, Levers, held, missing, private_mb, until
+from tests.levers import PATIENCE_S, Levers, held, metrics, missing, private_mb, until
 from tests.processes import exchange, server
 from tests.storage.soundness import assert_sound
 
@@ -64,6 +64,8 @@ def test_a_paused_process_catches_up_without_a_restart_and_within_bounds(tmp_pat
             levers.printed(symbol, levers.printed(symbol) + slept)
             process.child.send_signal(signal.SIGCONT)
             complete(levers, url, symbol, first, PATIENCE_S + slept / 1_000)
+            most_lag_s = metrics(url)["tapedeck_most_lag_seconds"]
+            assert most_lag_s > min(slept / RATE / 10, 5)
             # What is held of the open hour takes 49 bytes a trade, and as much again while it is sorted in.
             assert private_mb(process) < before_mb + MOST_MB + 100 * held(url, symbol) / 2**20
             self_inflicted = [p["breach"] for p in levers.report()["self_inflicted"]]

@@ -55,6 +55,9 @@ def test_a_day_of_ends_of_every_kind_loses_nothing_and_needs_no_rest(tmp_path: P
             assert endings.count("1001 going away") == 1
             assert endings.count(None) == 2
             assert endings.count("by the client") == len(endings) - 3 >= 4
+            assert run.metric("tapedeck_link_ends_total", code="1001") == 1
+            assert run.metric("tapedeck_link_ends_total", code="replaced") == len(endings) - 3
+            assert run.metric("tapedeck_gap_trades_closed_total") == 0
 
     asyncio.run(run())
 
@@ -90,5 +93,8 @@ def test_every_way_to_end_is_a_disconnect(tmp_path: Path) -> None:
                 await run.pass_time(12)
             report = await run.judged()
             assert [link.ending for link in report.links][-2:] == [None, None]
+            # 1006: without a close frame.
+            for code, times in (("1000", 2), ("1001", 2), ("1008", 2), ("1011", 2), ("1012", 2), ("1006", 6)):
+                assert run.metric("tapedeck_link_ends_total", code=code) == times
 
     asyncio.run(run())
