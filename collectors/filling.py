@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from collectors.backfill import Page, not_answered
+from collectors.backfill import Page
 from collectors.binance import AggTradesPage
 from collectors.certification import Rule, after_asking, lacking
 from collectors.clock import Clock
@@ -260,9 +260,8 @@ class Filling:
             for found in lacking(rows, now_ms):
                 for absence in after_asking(known, found, self._rule):
                     self._ledger.keep_absence(page.symbol, absence)
-        left = not_answered(page, rows.id, sound=sound)
-        delays = self._of(page.symbol).missing.put_off.answered(page, left, now_ms)
-        for run, delay_ms in zip(left, delays, strict=True):
+        left = self._of(page.symbol).missing.answered(page, rows.id, now_ms, sound=sound)
+        for run, delay_ms in left:
             log.info(
                 "not served",
                 symbol=page.symbol,
@@ -271,7 +270,7 @@ class Filling:
                 served_from=int(rows.id[0]) if len(rows) else None,
                 retry_s=delay_ms / 1000,
             )
-        return left
+        return [run for run, _ in left]
 
     async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
         """A page that jumps ahead may have been asked for ids before the exchange's history.
