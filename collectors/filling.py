@@ -160,14 +160,13 @@ class Filling:
                 known.missing.flying.clear()
                 known.beginning = False
 
-    async def catch_up(self, symbol: str) -> bool:
-        """Fetch what is newer than the newest row held; whether REST shows nothing that is not held."""
+    async def catch_up(self, symbol: str) -> Appended:
+        """Fetch what is newer than the newest row held; what became of the rows that REST has."""
         runs = self._ledger.runs(symbol)
         if not runs:
-            return True
+            return Appended(0, 0, ())
         rows = await self._rest.trades_from_id(symbol, runs[-1].last_id + 1, hurried=False)
-        added = self._add(symbol, rows)
-        return not (added.new or added.refused)
+        return self._add(symbol, rows)
 
     # What next
 

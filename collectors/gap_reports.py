@@ -18,7 +18,7 @@ from storage.trades import Gap, TradeColumns
 log = structlog.get_logger()
 
 # Symbols looked at before others have their turn on the event loop.
-LOOKED_AT = 50
+LOOKED_AT = 20
 
 
 class GapReports:

@@ -220,7 +220,7 @@ class Recorder:
             return
         asked_ms = self._clock()
         try:
-            is_silent = await self._filling.catch_up(symbol)
+            found = await self._filling.catch_up(symbol)
         except (RestAway, RestRefused) as error:
             tell = log.debug if self._looks_fail else log.warning
             tell("silence not looked into", symbol=symbol, error=str(error))
@@ -228,12 +228,13 @@ class Recorder:
             self._watch.look_failed(symbol, self._clock())
             return
         self._looks_fail = False
-        if is_silent:
+        if found.offered == 0:
             self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
             self._shown(symbol, asked_ms)
-        else:
-            newest = self._ledger.runs(symbol)[-1]
-            self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
+            return
+        newest = self._ledger.runs(symbol)[-1]
+        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
+        if found.new:
             self._stream.doubt(symbol, newest.last_ms)
 
     def _shown(self, symbol: str, asked_ms: int) -> None:
@@ -286,7 +287,7 @@ class Recorder:
                 await self._clock.sleep(REST_AWAY_S)
                 continue
             if not looked:
-                await self._clock.sleep(self._timing.flush_s / 4)
+                await self._clock.sleep(self._timing.flush_s)
 
     async def _look_at_head(self, symbol: str) -> bool:
         """A symbol that printed nothing since the links came up: ask REST whether it missed something."""
@@ -295,7 +296,7 @@ class Recorder:
             return False
         if asked_ms - since_ms < min(LOOK_MS, self._rest_lag_ms):
             return False
-        if not await self._filling.catch_up(symbol):
+        if (await self._filling.catch_up(symbol)).offered:
             return True
         self._shown(symbol, asked_ms)
         if not self._stream.is_synced(symbol):

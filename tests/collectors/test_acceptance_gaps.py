@@ -84,7 +84,7 @@ def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: P
             before = run.exchange.report().queries
             lost_from = run.head("BTCUSDT")
             run.inject(End(), Refuse(until_s=600))
-            await run.pass_time(600, speed=100)
+            await run.pass_time(600, speed=200)
             run.clock.speed = 5
             await run.until(lambda: run.exchange.links > 0)
             connected_ms, missing = run.clock(), run.exchange.printed_id("BTCUSDT") - lost_from
@@ -137,7 +137,7 @@ def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched
             assert [(gap.first_id, gap.missing, gap.state) for gap in run.ledger.gaps("BTCUSDT")] == [
                 (soon, 5, "open"), (soon + 50, 3, "open")
             ]  # fmt: skip
-            run.clock.speed = 300
+            run.clock.speed = 600
             await run.until(lambda: len(run.ledger.gaps("BTCUSDT")) == 1)
             await run.until(lambda: run.ledger.gaps("BTCUSDT")[0].state == "certified")
             run.clock.speed = 20

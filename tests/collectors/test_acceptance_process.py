@@ -75,7 +75,7 @@ def test_a_paused_process_catches_up_without_a_restart_and_within_bounds(tmp_pat
 
 
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [2, pytest.param(60, marks=pytest.mark.long)])
 def test_after_kill_9_at_any_trade_the_store_is_the_exchanges(tmp_path: Path, kills: int) -> None:
     """(j) Started anew each time; sealing, filling and flushing are under way when it is killed."""
     chance = random.Random(kills)
