@@ -16,13 +16,14 @@ from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.clock_check import ClockCheck, Offset
 from collectors.figures import Figures
-from collectors.filling import Filling, FillingState
+from collectors.filling import Filling
 from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
 from collectors.rest import BinanceRest, RestAway, RestRefused, RestUse
 from collectors.stream import Stream
+from collectors.symbol_filling import FillingState
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
 from storage.errors import LedgerError

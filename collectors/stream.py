@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from collectors.binance import Batch, Parsed
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
 from collectors.figures import SymbolFigures
 from collectors.gap_reports import GapReports
 from collectors.links import Connection, Delivered
 from collectors.sequencer import Sequencer
+from collectors.stream_frames import Batch, Parsed
 from collectors.watch import LagOfLate, Watch
 from storage.conflicts import Conflict
 from storage.ledger import TradeLedger

@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
+from collectors.symbol_filling import FillingState
 from server.tools.answers import iso_seconds, significant
 from server.tools.tape import Recording, WarmupProgress
 from storage.ledger import TradeLedger

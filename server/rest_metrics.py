@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
 from collectors.gap_follower import CLOSERS
 from collectors.rest import RestUse
+from collectors.symbol_filling import FillingState
 
 _GAPS = (
     ("opened", "tapedeck_gaps_opened", "Gaps that opened since the start."),

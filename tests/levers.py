@@ -8,8 +8,8 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from collectors.binance import agg_trades_page
 from collectors.exchange.faults import AnyFault
+from collectors.exchange.texts import agg_trades_page
 from storage.trades import TradeColumns
 from tests.processes import Process
 

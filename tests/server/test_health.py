@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
 from collectors.gap_follower import GapCounts
+from collectors.symbol_filling import FillingState
 from server.app import create_app
 from server.health import readiness
 from server.settings import Settings

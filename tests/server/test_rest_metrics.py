@@ -4,9 +4,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
 from collectors.gap_follower import GapCounts
 from collectors.rest import RestUse
+from collectors.symbol_filling import FillingState
 from server.rest_metrics import RestMetrics
 
 
