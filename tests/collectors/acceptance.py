@@ -151,6 +151,7 @@ class Rig:
     async def judged(self, *, bans: int = 0) -> Report:
         """Complete, and equal to the exchange's ledger; what the exchange says of the run."""
         await self.complete()
+        await self.exchange.caught_up()
         for symbol in self.symbols:
             self._compare(symbol)
         report = self.exchange.report()
@@ -160,6 +161,8 @@ class Rig:
 
     def _compare(self, symbol: str) -> None:
         rows = self.held(symbol)
+        # REST may show a moment before links print, which is not judged yet.
+        rows = rows.take(rows.id <= self.exchange.printed_id(symbol))
         if not len(rows) and self.exchange.printed_id(symbol) < self.since[symbol]:
             return
         ids = rows.id.tolist()
