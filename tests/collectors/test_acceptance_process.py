@@ -85,7 +85,7 @@ def test_after_kill_9_at_any_trade_the_store_is_the_exchanges(tmp_path: Path, ki
         for number in range(kills):
             with server(urls, tmp_path, **settings) as (process, url):
                 if number == 0:  # seconds of trades: the oldest are on the disk
-                    until(lambda url=url: all(held(url, symbol) > 600 for symbol in symbols))  # type: ignore[misc]
+                    until(lambda url=url: all(held(url, symbol) > 250 for symbol in symbols))  # type: ignore[misc]
                 levers.printed("BTCUSDT", levers.printed("BTCUSDT") + chance.randrange(1, 800))
                 process.child.kill()
             assert_sound(tmp_path)

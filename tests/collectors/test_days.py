@@ -55,7 +55,7 @@ def test_planned_replacements_lie_apart_lose_nothing_and_need_no_rest(tmp_path: 
     async def live(it: Day) -> None:
         await it.until(lambda: it.exchange.links == 2)
         asked = it.asked()
-        await it.passed(50)
+        await it.passed(70)
         assert it.asked() == asked
         opened = [link.opened_ms for link in it.exchange.report().links[1:]]
         assert all(later - sooner > 5 * 60_000 for sooner, later in pairwise(opened))
