@@ -16,9 +16,9 @@ import numpy as np
 from bench.measure import Figures, Spent
 from bench.synthetic import SEED, wire_texts
 from bench.windows import NOW_MS, SYMBOL, WEEK_SYMBOLS
-from collectors.binance import parse_messages
 from collectors.exchange import GeneratedMarket
 from collectors.sequencer import Sequencer
+from collectors.stream_frames import parse_messages
 from storage import keys
 from storage.keys import HOUR_MS, SECOND_MS
 from storage.ledger import TradeLedger

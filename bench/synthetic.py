@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from bench.windows import DAY_H, NOW_MS, WEEK_H, window_of
-from collectors.binance import agg_trade_events, combined, stream_name
+from collectors.binance import stream_name
 from collectors.exchange import GeneratedMarket
 from collectors.exchange.listings import LISTINGS
+from collectors.exchange.texts import agg_trade_events, combined
 from storage import keys
 from storage.keys import HOUR_MS
 from storage.trades import Instrument, TradeColumns

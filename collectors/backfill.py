@@ -20,7 +20,8 @@ LONGEST_DELAY_MS = 300_000
 class Page:
     """The ids first_id..last_id of a symbol, which are missing.
 
-    `time_ms` is about when the last of them was traded; `known_absent` ones the exchange lacked before.
+    `time_ms` is about when the last of them was traded; `known_absent` ones the exchange lacked before;
+    `overlaps`: the id before them is asked for with them.
     """
 
     symbol: str
@@ -28,11 +29,12 @@ class Page:
     last_id: int
     time_ms: int
     known_absent: bool = False
+    overlaps: bool = True
 
     @property
     def from_id(self) -> int:
-        """What REST is asked for: from the id before those wanted on."""
-        return max(0, self.first_id - 1)
+        """What REST is asked for: the first row of the answer."""
+        return max(0, self.first_id - self.overlaps)
 
     @property
     def run(self) -> Run:
@@ -72,6 +74,17 @@ def _time_of(gap: Gap, identity: int) -> int:
     """About when an id was traded, as if trades came evenly."""
     share = (identity - gap.first_id + 1) / (gap.missing + 1)
     return round(gap.after_ms + share * (gap.before_ms - gap.after_ms))
+
+
+def is_overlap_alone(page: Page, ids: IntArray) -> bool:
+    """Whether an answer is the row before those wanted and no other: its page is that short, or the
+    exchange's head is there."""
+    return page.overlaps and len(ids) == 1 and int(ids[0]) < page.first_id
+
+
+def overlaps_next(page: Page, ids: IntArray) -> bool:
+    """Whether the next page is to overlap again: not while pages hold a single row, which has to be new."""
+    return not is_overlap_alone(page, ids) if page.overlaps else len(ids) > 1
 
 
 def not_answered(page: Page, ids: IntArray, *, sound: bool) -> list[Run]:

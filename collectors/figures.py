@@ -37,7 +37,7 @@ class LinkFigures:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """All of it. `ends` counts links that ended by host and close code; `replaced` and `refused` are others
-    that a line opened anew for."""
+    that a line opened anew for. `most_lag_ms` is the greatest of any link's lag in the last minute or two."""
 
     symbols: tuple[SymbolFigures, ...]
     links: tuple[LinkFigures, ...]
@@ -47,3 +47,4 @@ class Figures:
     dropped: int
     refused: int
     flush_s: float
+    most_lag_ms: int | None = None

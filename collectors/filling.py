@@ -1,25 +1,22 @@
 """Filling: the first start's history and whatever the links did not bring, fetched over REST.
 
-Invariant: what is missing is asked for by id and never by time, the one look-up of a first start aside; a row
-goes into the ledger under its own id, whatever was asked for. Of all symbols the newest missing ids go first.
+Invariant: of all symbols the newest missing ids go first; REST that is away is left alone, and a symbol that
+it refuses holds up no other.
 """
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from functools import partial
 
 import structlog
 
-from collectors.backfill import Page, not_answered
-from collectors.binance import AggTradesPage
-from collectors.certification import Rule, after_asking, lacking
+from collectors.backfill import Page
+from collectors.certification import Rule
 from collectors.clock import Clock
-from collectors.gap_watch import Change, GapCounts, GapWatch
-from collectors.missing import Floor, Missing
+from collectors.gap_reports import LOOKED_AT, GapReports
 from collectors.rest import BinanceRest, RestAway, RestRefused
-from storage.held_ids import Run
-from storage.ledger import TradeLedger
-from storage.trades import TradeColumns
+from collectors.symbol_filling import FillingState, Progress, SymbolFilling
+from storage.ledger import Appended, TradeLedger
 
 log = structlog.get_logger()
 
@@ -29,52 +26,9 @@ PAGES_AT_ONCE = 4
 PAGES_OF_ONE = 3
 IDLE_S = 0.25
 LOOK_MS = 1_000
-# Symbols looked at before others have their turn on the event loop.
-LOOKED_AT = 50
 TELL_MS = 15_000
 FIRST_AWAY_MS = 1_000
 LONGEST_AWAY_MS = 30_000
-
-
-@dataclass(slots=True)
-class Progress:
-    """Trades fetched over REST between two moments (UTC ms); `warming`: of a first start's history."""
-
-    since_ms: int
-    until_ms: int = 0
-    fetched: int = 0
-    warming: bool = False
-
-    @property
-    def per_s(self) -> float:
-        """Trades fetched a second; 0.0 before the first page."""
-        return self.fetched * 1000 / max(self.until_ms - self.since_ms, 1) if self.fetched else 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class FillingState:
-    """How it stands with one symbol's gaps: what became of them since the start; ids in open gaps, those of
-    them that are out of reach (before REST's history, or too old to be kept); history still to come below all
-    that is held; certified ids; trades fetched since the start."""
-
-    counts: GapCounts
-    missing: int
-    out_of_reach: int
-    history: int
-    certified: int
-    fetched: int
-
-
-@dataclass(slots=True)
-class _Symbol:
-    """What is known of one symbol's filling."""
-
-    missing: Missing
-    progress: Progress
-    watch: GapWatch = field(default_factory=GapWatch)
-    beginning: bool = False
-    not_before_ms: int = 0
-    fetched: int = 0
 
 
 class Filling:
@@ -88,6 +42,7 @@ class Filling:
         ledger: TradeLedger,
         rest: BinanceRest,
         clock: Clock,
+        gaps: GapReports,
         *,
         symbols: Callable[[], Sequence[str]],
         warmup_ms: int,
@@ -95,23 +50,27 @@ class Filling:
         rule: Rule | None = None,
     ) -> None:
         self._ledger = ledger
-        self._rest = rest
         self._clock = clock
+        self._gaps = gaps
         self._names = symbols
         self._warmup_ms = warmup_ms
-        self._retention_ms = retention_ms
-        self._rule = rule or Rule()
-        self._symbols: dict[str, _Symbol] = {}
+        self._new = partial(
+            SymbolFilling,
+            ledger=ledger,
+            rest=rest,
+            clock=clock,
+            gaps=gaps,
+            retention_ms=retention_ms,
+            rule=rule or Rule(),
+        )
+        self._symbols: dict[str, SymbolFilling] = {}
         self._away_ms = 0
         self._not_before_ms = 0
         self._looked_ms = self._told_ms = 0
 
-    def _of(self, symbol: str) -> _Symbol:
+    def _of(self, symbol: str) -> SymbolFilling:
         known = self._symbols.get(symbol)
-        if known is None:
-            missing = Missing(symbol, self._ledger, self._clock, self._retention_ms, self._rule)
-            known = self._symbols.setdefault(symbol, _Symbol(missing, Progress(self._clock())))
-        return known
+        return known if known is not None else self._symbols.setdefault(symbol, self._new(symbol))
 
     # What readers ask
 
@@ -120,17 +79,7 @@ class Filling:
         return self._of(symbol).progress
 
     def state(self, symbol: str) -> FillingState:
-        gaps = self._ledger.gaps(symbol)
-        certified = sum(gap.missing for gap in gaps if gap.state == "certified")
-        history = self._ledger.history_wanted(symbol)
-        return FillingState(
-            self._of(symbol).watch.counts,
-            missing=sum(gap.missing for gap in gaps) - certified,
-            out_of_reach=self._of(symbol).missing.out_of_reach(),
-            history=0 if history is None else history.missing,
-            certified=certified,
-            fetched=self._of(symbol).fetched,
-        )
+        return self._of(symbol).state
 
     def wanted(self, symbol: str) -> int:
         """How many ids are being fetched: those missing that REST has not just failed to serve."""
@@ -160,14 +109,9 @@ class Filling:
                 known.missing.flying.clear()
                 known.beginning = False
 
-    async def catch_up(self, symbol: str) -> bool:
-        """Fetch what is newer than the newest row held; whether REST shows nothing newer."""
-        runs = self._ledger.runs(symbol)
-        if not runs:
-            return True
-        rows = await self._rest.trades_from_id(symbol, runs[-1].last_id + 1, hurried=False)
-        self._add(symbol, rows)
-        return len(rows) == 0
+    async def catch_up(self, symbol: str) -> Appended:
+        """Fetch what is newer than the newest row held; what became of the rows that REST has."""
+        return await self._of(symbol).catch_up()
 
     # What next
 
@@ -199,7 +143,7 @@ class Filling:
         symbol = work if isinstance(work, str) else work.symbol
         known = self._of(symbol)
         try:
-            await (self._begin(symbol) if isinstance(work, str) else self._fetch(work))
+            await (known.begin(self._warmup_ms) if isinstance(work, str) else known.fetch(work))
         except RestAway as error:
             self._leave_alone(str(error))
         except RestRefused as refusal:
@@ -230,88 +174,6 @@ class Filling:
             log.info("rest back")
         self._away_ms = 0
 
-    async def _begin(self, symbol: str) -> None:
-        """First start: where the wanted history begins, and the newest page; all between is still to come."""
-        from_ms = self._clock() - self._warmup_ms
-        if not self._warmup_ms:
-            self._ledger.set_warmup(symbol, from_ms)
-            return
-        first = await self._rest.trades_from_time(symbol, from_ms)
-        newest = await self._rest.newest_trades(symbol)
-        from_id = int(first.id[0]) if len(first) else None
-        if from_id is not None:
-            self._add(symbol, newest.take(newest.id >= from_id))
-        self._ledger.set_warmup(symbol, from_ms, from_id)
-        log.info("warm-up begins", symbol=symbol, from_ms=from_ms, missing=self.wanted(symbol))
-
-    async def _fetch(self, page: Page) -> None:
-        answer = await self._rest.page_from_id(page.symbol, page.from_id, hurried=not page.known_absent)
-        left = self._take(page, answer)
-        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
-            await self._ask_where_history_begins(page, jumped_to)
-
-    def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
-        """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
-        rows, now_ms = answer.trades.by_id(), self._clock()
-        sound = not answer.malformed
-        self._add(page.symbol, rows.take((rows.id >= page.first_id) & (rows.id <= page.last_id)))
-        if sound:
-            known = self._ledger.absences(page.symbol)
-            for found in lacking(rows, now_ms):
-                for absence in after_asking(known, found, self._rule):
-                    self._ledger.keep_absence(page.symbol, absence)
-        left = not_answered(page, rows.id, sound=sound)
-        delays = self._of(page.symbol).missing.put_off.answered(page, left, now_ms)
-        for run, delay_ms in zip(left, delays, strict=True):
-            log.info(
-                "not served",
-                symbol=page.symbol,
-                first_id=run.first_id,
-                last_id=run.last_id,
-                served_from=int(rows.id[0]) if len(rows) else None,
-                retry_s=delay_ms / 1000,
-            )
-        return left
-
-    async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
-        """A page that jumps ahead may have been asked for ids before the exchange's history.
-
-        Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
-        """
-        missing, now_ms = self._of(page.symbol).missing, self._clock()
-        if missing.floor_is_fresh():
-            return
-        before = missing.floor
-        missing.floor = Floor(before.first_id if before is not None else 0, now_ms)
-        try:
-            oldest = await self._rest.trades_from_id(page.symbol, 0, hurried=False)
-        except RestAway:
-            missing.floor = before
-            raise
-        runs = self._ledger.runs(page.symbol)
-        if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
-            return
-        begins = int(oldest.id[0])
-        missing.floor = Floor(begins, now_ms)
-        history = self._ledger.history_wanted(page.symbol)
-        if history is not None and history.first_id < begins:
-            self._ledger.set_warmup(
-                page.symbol, self._ledger.warmup_from_ms(page.symbol) or 0, min(begins, history.last_id + 1)
-            )
-        log.warning(
-            "history begins later at the exchange",
-            symbol=page.symbol,
-            wanted_from=page.first_id,
-            begins=begins,
-        )
-
-    def _add(self, symbol: str, rows: TradeColumns) -> None:
-        progress = self.progress(symbol)
-        new = self._ledger.append(symbol, rows).new
-        progress.fetched += new
-        progress.until_ms = self._clock()
-        self._of(symbol).fetched += new
-
     # Telling
 
     async def _look(self) -> None:
@@ -323,46 +185,10 @@ class Filling:
         tell = now_ms - self._told_ms >= TELL_MS
         if tell:
             self._told_ms = now_ms
+        await self._gaps.look(self._names())
         for at, symbol in enumerate(list(self._names())):
             if at % LOOKED_AT == LOOKED_AT - 1:
                 await asyncio.sleep(0)
-            known, history = self._of(symbol), self._ledger.history_wanted(symbol)
-            for change in known.watch.look(self._ledger.gaps(symbol), now_ms, history):
-                _tell(symbol, change)
+            known = self._of(symbol)
             known.missing.put_off.keep(known.missing.gaps())
-            self._conclude(symbol, tell=tell)
-
-    def _conclude(self, symbol: str, *, tell: bool) -> None:
-        """With nothing left to fetch, the next history's progress counts anew."""
-        progress, wanted = self.progress(symbol), self.wanted(symbol)
-        if wanted:
-            progress.warming |= self._ledger.history_wanted(symbol) is not None
-            if tell and progress.fetched:
-                facts = {"missing": wanted, "fetched": progress.fetched, "per_s": round(progress.per_s)}
-                log.info("fetching history", symbol=symbol, **facts, ready_s=_ready_s(wanted, progress))
-            return
-        if self._ledger.warmup_from_ms(symbol) is None or self._of(symbol).missing.flying:
-            return
-        if progress.warming:
-            log.info("history complete", symbol=symbol, trades=progress.fetched, per_s=round(progress.per_s))
-        self._of(symbol).progress = Progress(self._clock())
-
-
-def _ready_s(wanted: int, progress: Progress) -> float | None:
-    return round(wanted / progress.per_s, 1) if progress.per_s else None
-
-
-def _tell(symbol: str, change: Change) -> None:
-    facts = {"symbol": symbol, "first_id": change.first_id, "last_id": change.last_id}
-    open_s = round(change.open_ms / 1000, 1)
-    match change.happened:
-        case "filled":
-            log.info("gap filled", **facts, ids=change.ids, open_s=open_s)
-        case "certified":
-            log.warning(
-                "gap certified", **facts, ids=change.ids, open_s=open_s, reason="the exchange has none"
-            )
-        case "recovered":
-            log.warning("certified ids came", **facts, ids=change.ids)
-        case "opened":
-            log.debug("gap seen", **facts, ids=change.ids)
+            known.conclude(tell=tell)

@@ -5,16 +5,23 @@ deleted at once is not asked for; ids that REST lacked before have their own tim
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from collectors.backfill import Page, PutOff, newest_page
+from collectors.backfill import (
+    Page,
+    PutOff,
+    is_overlap_alone,
+    newest_page,
+    not_answered,
+    overlaps_next,
+)
 from collectors.certification import Rule
 from collectors.clock import Clock
 from storage.absences import Absence, span
 from storage.held_ids import Run
 from storage.keys import hour_of
 from storage.ledger import TradeLedger
-from storage.trades import Gap
+from storage.trades import Gap, IntArray
 
 # Where history begins at REST is asked again after so long at the earliest, and believed for a day.
 FLOOR_MS = 3_600_000
@@ -38,6 +45,7 @@ class Missing:
         self.flying: list[Page] = []
         self.put_off = PutOff()
         self.floor: Floor | None = None
+        self.overlaps = True
         self._symbol = symbol
         self._ledger = ledger
         self._clock = clock
@@ -56,7 +64,19 @@ class Missing:
         busy = [page.run for page in self.flying] + self.put_off.until_later(now_ms)
         spoken_for = [*busy, *map(span, absences), *self._below_floor()]
         page = newest_page(self._symbol, self.gaps(), spoken_for, self._kept_from_ms())
-        return page or self._due(absences, busy, now_ms)
+        return replace(page, overlaps=self.overlaps) if page else self._due(absences, busy, now_ms)
+
+    def answered(self, page: Page, ids: IntArray, now_ms: int, *, sound: bool) -> list[tuple[Run, int]]:
+        """Note an answer, whose ids ascend: what it leaves open, and for how long that is left alone.
+
+        What came as the overlap alone is asked for without it, at once.
+        """
+        if not page.known_absent:
+            self.overlaps = overlaps_next(page, ids)
+            if is_overlap_alone(page, ids):
+                return []
+        left = not_answered(page, ids, sound=sound)
+        return list(zip(left, self.put_off.answered(page, left, now_ms), strict=True))
 
     def wanted(self) -> int:
         """How many ids are being fetched: those missing that REST has not just failed to serve."""

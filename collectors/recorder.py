@@ -16,12 +16,14 @@ from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.clock_check import ClockCheck, Offset
 from collectors.figures import Figures
-from collectors.filling import Filling, FillingState
+from collectors.filling import Filling
+from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
 from collectors.rest import BinanceRest, RestAway, RestRefused, RestUse
 from collectors.stream import Stream
+from collectors.symbol_filling import FillingState
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
 from storage.errors import LedgerError
@@ -72,6 +74,7 @@ class Recorder:
         self._instruments = Instruments(
             ledger, rest, clock, symbols=symbols, addresses=[*stream_urls, rest.base_url]
         )
+        self._gaps = GapReports(ledger, clock)
         self._filled = asyncio.Event()
         self._stop_pump = asyncio.Event()
         self._record([])
@@ -80,6 +83,7 @@ class Recorder:
             ledger,
             rest,
             clock,
+            self._gaps,
             symbols=lambda: self._stream.symbols,
             warmup_ms=warmup_ms,
             retention_ms=retention_ms,
@@ -88,6 +92,7 @@ class Recorder:
         self._refused_before: int | None = None
         self._awaiting_disk = 0
         self._flush_took_s = 0.0
+        self._looks_fail = False
 
     # What readers ask
 
@@ -99,6 +104,13 @@ class Recorder:
     def live_until_ms(self, symbol: str) -> int | None:
         """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
         return self._stream.live_until_ms(symbol)
+
+    def silent_ms(self, symbol: str) -> int:
+        """For how long a symbol with a link has been silent without that being odd: as it usually is, or as
+        REST has shown."""
+        if self._stream.up_since_ms(symbol) is None:
+            return 0
+        return self._watch.silent_ms(symbol, self._clock())
 
     def warmup(self, symbol: str) -> Warmup | None:
         """What is still being fetched of a recorded symbol; None when nothing is."""
@@ -137,6 +149,7 @@ class Recorder:
             dropped=counts.dropped,
             refused=counts.refused,
             flush_s=self._flush_took_s,
+            most_lag_ms=self._stream.most_lag_ms,
         )
 
     # Start and end
@@ -148,7 +161,7 @@ class Recorder:
 
     def _record(self, symbols: Sequence[str]) -> None:
         self._watch = Watch(symbols, self._timing, self._clock())
-        self._stream = Stream(self._ledger, symbols, self._clock, self._watch, self._filled)
+        self._stream = Stream(self._ledger, symbols, self._clock, self._watch, self._gaps, self._filled)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""
@@ -177,7 +190,7 @@ class Recorder:
             await pump
             self._stream.drain()
             await self._flush()
-            self._stream.tell_healed()
+            await self._gaps.look(self._stream.symbols)
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
@@ -208,16 +221,27 @@ class Recorder:
             return
         asked_ms = self._clock()
         try:
-            has_nothing_newer = await self._filling.catch_up(symbol)
+            found = await self._filling.catch_up(symbol)
         except (RestAway, RestRefused) as error:
-            log.warning("rest away", symbol=symbol, error=str(error))
-            has_nothing_newer = None
-        self._watch.looked(symbol, self._clock())
-        if has_nothing_newer:
-            self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
-        elif has_nothing_newer is False:
-            newest = self._ledger.runs(symbol)[-1]
-            self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
+            tell = log.debug if self._looks_fail else log.warning
+            tell("silence not looked into", symbol=symbol, error=str(error))
+            self._looks_fail = True
+            self._watch.look_failed(symbol, self._clock())
+            return
+        self._looks_fail = False
+        if found.offered == 0:
+            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
+            self._shown(symbol, asked_ms)
+            return
+        newest = self._ledger.runs(symbol)[-1]
+        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
+        if found.new:
+            self._stream.doubt(symbol, newest.last_ms)
+
+    def _shown(self, symbol: str, asked_ms: int) -> None:
+        """REST, asked then, had nothing newer of the symbol."""
+        until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
+        self._stream.shown(symbol, until_ms, until_ms + (offset.offset_ms if offset is not None else 0))
 
     # The disk
 
@@ -227,7 +251,6 @@ class Recorder:
             await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
             await self._flush()
-            self._stream.tell_healed()
             over_s = (self._clock() - summed_ms) / 1000
             if over_s >= SUMMARY_S:
                 summed_ms = self._clock()
@@ -265,7 +288,7 @@ class Recorder:
                 await self._clock.sleep(REST_AWAY_S)
                 continue
             if not looked:
-                await self._clock.sleep(self._timing.flush_s / 4)
+                await self._clock.sleep(self._timing.flush_s)
 
     async def _look_at_head(self, symbol: str) -> bool:
         """A symbol that printed nothing since the links came up: ask REST whether it missed something."""
@@ -274,9 +297,9 @@ class Recorder:
             return False
         if asked_ms - since_ms < min(LOOK_MS, self._rest_lag_ms):
             return False
-        if not await self._filling.catch_up(symbol):
+        if (await self._filling.catch_up(symbol)).offered:
             return True
-        self._stream.shown(symbol, asked_ms - self._rest_lag_ms)
+        self._shown(symbol, asked_ms)
         if not self._stream.is_synced(symbol):
             await self._clock.sleep(min(LOOK_MS, self._rest_lag_ms) / 1000)
         return True

@@ -14,19 +14,18 @@ import httpx
 import msgspec
 import structlog
 
-from collectors.binance import (
+from collectors.binance import ApiError, WireError
+from collectors.clock import Clock
+from collectors.links import LOOPBACK
+from collectors.request_weight import SHARE, WeightBudget
+from collectors.rest_bodies import (
     AggTradesPage,
-    ApiError,
     ExchangeInfo,
-    WireError,
     parse_agg_trades,
     parse_api_error,
     parse_exchange_info,
     parse_server_time,
 )
-from collectors.clock import Clock
-from collectors.links import LOOPBACK
-from collectors.request_weight import SHARE, WeightBudget
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()

@@ -8,18 +8,18 @@ a symbol that may have missed something counts as up to date again only once an 
 import asyncio
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 import structlog
 
-from collectors.binance import Batch, Parsed
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
 from collectors.figures import SymbolFigures
-from collectors.healing import OpenGaps
+from collectors.gap_reports import GapReports
 from collectors.links import Connection, Delivered
 from collectors.sequencer import Sequencer
-from collectors.watch import Watch
+from collectors.stream_frames import Batch, Parsed
+from collectors.watch import LagOfLate, Watch
 from storage.conflicts import Conflict
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
@@ -37,6 +37,7 @@ TURN_S = 0.002
 GATHER_S = 0.1
 # Of texts that cannot be read at most so many a minute are logged; the others are counted.
 MOST_TOLD = 20
+MOST_LAG_WINDOW_MS = 60_000
 
 
 @dataclass(slots=True)
@@ -48,7 +49,6 @@ class _Recording:
     connections: list[Connection] = field(default_factory=list)
     trades: int = 0
     trades_before: int = 0
-    open_gaps: OpenGaps = field(default_factory=OpenGaps)
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
 
@@ -56,8 +56,9 @@ class _Recording:
     def vouchers(self) -> list[Voucher]:
         return [connection.voucher for connection in self.connections]
 
-    def settle(self) -> None:
-        self.known.waiting = self.sequencer.waiting
+    def settle(self, *, overdue: bool = False) -> None:
+        """`overdue`: nobody has looked into the symbol's silence."""
+        self.known.waiting = self.sequencer.waiting or overdue
         self.known.settle(self.vouchers)
 
 
@@ -74,15 +75,23 @@ class Counts:
 class Stream:
     """What connections bring of some symbols, on its way to the ledger.
 
-    `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol.
+    `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol, `gaps` what
+    is missing.
     """
 
     def __init__(
-        self, ledger: TradeLedger, symbols: Iterable[str], clock: Clock, watch: Watch, filled: asyncio.Event
+        self,
+        ledger: TradeLedger,
+        symbols: Iterable[str],
+        clock: Clock,
+        watch: Watch,
+        gaps: GapReports,
+        filled: asyncio.Event,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._watch = watch
+        self._gaps = gaps
         self._filled = filled
         self._recordings: dict[str, _Recording] = {}
         for symbol in symbols:
@@ -90,6 +99,7 @@ class Stream:
             self._recordings[symbol] = _Recording(Sequencer(runs[-1].last_id if runs else None))
         self._connections: list[Connection] = []
         self.counts = Counts()
+        self._most_lag = LagOfLate(max, MOST_LAG_WINDOW_MS)
         self._told = Counter[str]()
         self._behind = False
 
@@ -102,7 +112,7 @@ class Stream:
         recording = self._recordings.get(symbol)
         if recording is None:
             return False
-        recording.settle()
+        self._settle(symbol, recording)
         return bool(recording.known.joined)
 
     def live_until_ms(self, symbol: str) -> int | None:
@@ -110,8 +120,11 @@ class Stream:
         recording = self._recordings.get(symbol)
         if recording is None:
             return None
-        recording.settle()
+        self._settle(symbol, recording)
         return recording.known.until_ms
+
+    def _settle(self, symbol: str, recording: _Recording) -> None:
+        recording.settle(overdue=self._watch.is_overdue(symbol, self._clock()))
 
     def up_since_ms(self, symbol: str) -> int | None:
         """Since when, by our clock, a connection has been bringing all of the symbol; None where none is."""
@@ -129,27 +142,27 @@ class Stream:
     def add(self, connection: Connection) -> None:
         """Take in what this connection brings."""
         self._connections.append(connection)
-        for recording in self._of(connection):
+        for _, recording in self._of(connection):
             recording.connections.append(connection)
         self.wake()  # for what it brought before this
 
     def _remove(self, connection: Connection) -> None:
         """The connection is over, and all that it brought is taken in."""
         self._connections.remove(connection)
-        for recording in self._of(connection):
-            recording.settle()
+        for symbol, recording in self._of(connection):
+            self._settle(symbol, recording)
             recording.known.leave(connection.voucher)
             recording.connections.remove(connection)
 
     def _tear(self, connection: Connection) -> None:
         """Something that the connection brought is lost: it vouches for what comes from now on."""
         torn, connection.voucher = connection.voucher, Voucher(self._clock())
-        for recording in self._of(connection):
+        for _, recording in self._of(connection):
             recording.known.leave(torn)
 
-    def _of(self, connection: Connection) -> Iterable[_Recording]:
-        recordings = (self._recordings.get(symbol) for symbol in connection.symbols)
-        return [recording for recording in recordings if recording is not None]
+    def _of(self, connection: Connection) -> Iterable[tuple[str, _Recording]]:
+        found = ((symbol, self._recordings.get(symbol)) for symbol in connection.symbols)
+        return [(symbol, recording) for symbol, recording in found if recording is not None]
 
     # Texts in
 
@@ -161,6 +174,8 @@ class Stream:
             taken = 0
             for connection in list(self._connections):
                 taken = max(taken, await self._take(connection))
+                if not (connection.is_up or connection.ring):
+                    self._remove(connection)
                 await asyncio.sleep(0)
             self._behind = taken == MOST_TAKEN
             if self._left:
@@ -180,8 +195,6 @@ class Stream:
         """Parse and append what a connection brought, or some of it; how many texts that was."""
         texts, received_ms = connection.ring.take(MOST_TAKEN)
         if received_ms is None:
-            if not connection.is_up:
-                self._remove(connection)
             return 0
         turn = _Turn()
         parsed = await _parse(texts, turn)
@@ -208,7 +221,7 @@ class Stream:
             recording = self._recordings.get(symbol)
             if recording is None or connection not in recording.connections:
                 continue
-            recording.settle()
+            self._settle(symbol, recording)
             self._note(connection, symbol, rows, received_ms)
             if self._append(symbol, recording.sequencer.accept(rows)) and voucher is not None:
                 recording.known.join(voucher)
@@ -216,6 +229,7 @@ class Stream:
             await turn.give_way()
         if parsed.newest_event_ms is not None:
             connection.lag_ms = received_ms - parsed.newest_event_ms
+            self._most_lag.note(connection.lag_ms, received_ms)
             newest_ms = _newest_trade_ms(parsed)
             if voucher is connection.voucher and newest_ms is not None:
                 voucher.extend(min(newest_ms, parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
@@ -266,23 +280,23 @@ class Stream:
                 if recording.sequencer.waiting:
                     self._append(symbol, recording.sequencer.settle())
 
-    def tell_healed(self) -> None:
-        """Log the gaps that are closed by now."""
-        for symbol, recording in self._recordings.items():
-            if recording.open_gaps:
-                for healed in recording.open_gaps.healed(self._ledger.runs(symbol), self._clock()):
-                    log.info("gap closed", symbol=symbol, **asdict(healed))
-
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""
         for symbol, recording in self._recordings.items():
             self._append(symbol, recording.sequencer.drain())
 
-    def shown(self, symbol: str, until_ms: int) -> None:
-        """REST has shown that nothing traded before `until_ms` of our clock was missed of the symbol."""
+    def shown(self, symbol: str, until_ms: int, event_ms: int) -> None:
+        """REST has shown that nothing is missing of what was traded before `until_ms` of our clock, which is
+        `event_ms` of the exchange's."""
         recording = self._recordings.get(symbol)
         if recording is not None:
-            recording.known.shown(recording.vouchers, until_ms)
+            recording.known.shown(recording.vouchers, until_ms, event_ms)
+
+    def doubt(self, symbol: str, until_ms: int) -> None:
+        """REST has shown a trade of `until_ms` that no connection brought."""
+        recording = self._recordings.get(symbol)
+        if recording is not None:
+            recording.known.doubt(recording.vouchers, until_ms)
 
     def _append(self, symbol: str, rows: TradeColumns) -> bool:
         """Whether all is well: nothing had to be refused."""
@@ -294,13 +308,9 @@ class Stream:
         if added.refused:
             self._note_refused(symbol, rows, added.refused)
             return False
-        if recording.open_gaps:
-            recording.open_gaps.brought(rows.id)
-        for gap in added.opened:
-            recording.open_gaps.opened(gap, self._clock())
-            # The first rows after a start lie beyond what was missed: that is no news.
-            tell = log.warning if recording.was_synced else log.info
-            tell("gap opened", symbol=symbol, first_id=gap.first_id, last_id=gap.last_id, missing=gap.missing)
+        self._gaps.brought(symbol, "stream", rows)
+        # The first rows after a start lie beyond what was missed: that is no news.
+        self._gaps.opened(symbol, added.opened, is_news=recording.was_synced)
         recording.was_synced = True
         return True
 
@@ -327,6 +337,11 @@ class Stream:
             self._tear(connection)
 
     # In figures
+
+    @property
+    def most_lag_ms(self) -> int | None:
+        """The greatest lag of any link in the last minute or two."""
+        return self._most_lag.ms_at(self._clock())
 
     def figures(self) -> tuple[SymbolFigures, ...]:
         return tuple(self._figures(symbol, each) for symbol, each in list(self._recordings.items()))

@@ -15,7 +15,8 @@ class Timing:
     `mute_s`: a stream that lacks for so long what others have, without bringing anything, is mute; Binance
     has been seen to deliver everything half a minute late. `least_silence_s`, `most_silence_s`: a symbol's
     silence, twenty times what is usual for it, after which REST is asked; `longest_look_s`: the longest wait
-    between two such looks.
+    between two such looks; `look_within_s`: what is silent counts as known for so long without the look that
+    is due.
     """
 
     flush_s: float = 1.0
@@ -25,6 +26,7 @@ class Timing:
     least_silence_s: float = 5.0
     most_silence_s: float = 900.0
     longest_look_s: float = HOUR_S
+    look_within_s: float = 30.0
     # A planned end lies between these ages; the exchange ends connections at 24 h.
     least_life_s: float = 14 * HOUR_S
     most_life_s: float = 22 * HOUR_S

@@ -8,7 +8,7 @@ Invariant: a connection that brings anything new of a symbol is not mute for it,
 and no clock; times are UTC milliseconds of the caller's.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -23,6 +23,8 @@ FIRST_INTERVAL_MS = 3_000.0
 # How much a new interval counts.
 WEIGHT = 0.1
 LEAST_LAG_WINDOW_MS = 300_000
+# REST that did not answer is asked again so soon.
+LOOK_AGAIN_MS = 5_000
 
 
 class Watched(Protocol):
@@ -58,12 +60,17 @@ class Mute:
 
 @dataclass(slots=True)
 class _Newest:
-    """A symbol's newest trade: its id, and when it was traded, by our clock; and how often that changes."""
+    """A symbol's newest trade: its id, and when it was traded, by our clock; and how often that changes.
 
+    Nothing but silence has been since `quiet_since_ms`; REST is asked about it from `look_at_ms` on.
+    """
+
+    seen_ms: int
+    quiet_since_ms: int
     id: int = -1
     traded_ms: float = 0
-    seen_ms: int | None = None
     interval_ms: float = FIRST_INTERVAL_MS
+    looked_ms: int = 0
     look_at_ms: float = 0
     look_delay_ms: float = 0
 
@@ -79,9 +86,9 @@ class _Lack:
 class Watch:
     def __init__(self, symbols: Iterable[str], timing: Timing, now_ms: int) -> None:
         self._timing = timing
-        self._newest = {symbol: _Newest(seen_ms=now_ms) for symbol in symbols}
+        self._newest = {symbol: _Newest(now_ms, now_ms) for symbol in symbols}
         self._lacks: dict[tuple[int, str], _Lack] = {}
-        self._least_lag = LeastLag()
+        self._least_lag = LagOfLate(min, LEAST_LAG_WINDOW_MS)  # about the difference of the two clocks
 
     def drop(self, symbol: str) -> None:
         """The symbol is recorded no more."""
@@ -96,9 +103,8 @@ class Watch:
         newest = self._newest.get(symbol)
         if newest is None or newest_id <= newest.id:
             return
-        if newest.seen_ms is not None:
-            newest.interval_ms += WEIGHT * (now_ms - newest.seen_ms - newest.interval_ms)
-        newest.id, newest.seen_ms = newest_id, now_ms
+        newest.interval_ms += WEIGHT * (now_ms - newest.seen_ms - newest.interval_ms)
+        newest.id, newest.seen_ms, newest.quiet_since_ms = newest_id, now_ms, now_ms
         newest.traded_ms = trade_ms + (self._least_lag.ms or 0)
         newest.look_at_ms = newest.look_delay_ms = 0
 
@@ -114,19 +120,46 @@ class Watch:
         overdue = {
             symbol: (now_ms - newest.seen_ms) / self._patience_ms(newest)
             for symbol, newest in self._newest.items()
-            if newest.seen_ms is not None and newest.look_at_ms <= now_ms
+            if newest.look_at_ms <= now_ms
         }
         symbol = max(overdue, key=overdue.__getitem__, default=None)
         return symbol if symbol is not None and overdue[symbol] >= 1 else None
 
-    def looked(self, symbol: str, now_ms: int) -> None:
-        """REST was asked about the symbol; the next time comes later, unless something is traded."""
+    def looked(self, symbol: str, now_ms: int, quiet_until_ms: int) -> None:
+        """REST has nothing newer, up to `quiet_until_ms` as far as that says; it is asked later then, unless
+        something is traded."""
         newest = self._newest.get(symbol)
         if newest is None:
             return
         longest_ms = self._timing.longest_look_s * 1000
         delay_ms = min(max(2 * newest.look_delay_ms, self._patience_ms(newest)), longest_ms)
-        newest.look_delay_ms, newest.look_at_ms = delay_ms, now_ms + delay_ms
+        newest.looked_ms, newest.look_delay_ms, newest.look_at_ms = now_ms, delay_ms, now_ms + delay_ms
+        newest.quiet_since_ms = max(newest.quiet_since_ms, quiet_until_ms)
+
+    def look_failed(self, symbol: str, now_ms: int) -> None:
+        """REST did not say; it is asked again."""
+        newest = self._newest.get(symbol)
+        if newest is not None:
+            newest.look_at_ms = now_ms + LOOK_AGAIN_MS
+
+    # What silence is worth
+
+    def is_overdue(self, symbol: str, now_ms: int) -> bool:
+        """Whether REST should have been asked about the symbol's silence by now, and was not."""
+        newest = self._newest.get(symbol)
+        if newest is None:
+            return False
+        due_ms = newest.seen_ms + self._patience_ms(newest)
+        if newest.look_delay_ms:
+            due_ms = newest.looked_ms + newest.look_delay_ms
+        return now_ms > due_ms + self._timing.look_within_s * 1000
+
+    def silent_ms(self, symbol: str, now_ms: int) -> int:
+        """For how long the symbol has been silent and nobody has reason to wonder; 0 where somebody has."""
+        newest = self._newest.get(symbol)
+        if newest is None or self.is_overdue(symbol, now_ms):
+            return 0
+        return max(0, now_ms - newest.quiet_since_ms)
 
     def _patience_ms(self, newest: _Newest) -> float:
         least_ms, most_ms = self._timing.least_silence_s * 1000, self._timing.most_silence_s * 1000
@@ -176,22 +209,30 @@ def _counts(newest: _Newest, opened_ms: int) -> bool:
     return newest.traded_ms >= opened_ms + SETTLED_MS
 
 
-class LeastLag:
-    """The smallest lag of late: about the difference of the two clocks."""
+class LagOfLate:
+    """The least or the greatest lag in the window of time that runs and the one before."""
 
-    def __init__(self) -> None:
+    def __init__(self, of: Callable[[int, int], int], window_ms: int) -> None:
+        self._of = of
+        self._window_ms = window_ms
         self._window = 0
         self._now: int | None = None
         self._before: int | None = None
 
     def note(self, lag_ms: int, now_ms: int) -> None:
-        window = now_ms // LEAST_LAG_WINDOW_MS
+        window = now_ms // self._window_ms
         if window != self._window:
             self._window, self._before, self._now = window, self._now, None
-        self._now = lag_ms if self._now is None else min(self._now, lag_ms)
+        self._now = lag_ms if self._now is None else self._of(self._now, lag_ms)
 
     @property
     def ms(self) -> int | None:
-        """None before anything was noted."""
-        known = [lag for lag in (self._now, self._before) if lag is not None]
-        return min(known, default=None)
+        """As of the newest lag noted; None before any."""
+        if self._now is None or self._before is None:
+            return self._now
+        return self._of(self._now, self._before)
+
+    def ms_at(self, now_ms: int) -> int | None:
+        """As of that moment; None where nothing has been noted of late."""
+        windows_ago = now_ms // self._window_ms - self._window
+        return self.ms if windows_ago <= 0 else self._now if windows_ago == 1 else None

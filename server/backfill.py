@@ -13,11 +13,12 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 from collectors.archive import Archive, ArchiveError
-from collectors.binance import ExchangeInfo, start_of
+from collectors.binance import start_of
 from collectors.clock import Clock
 from collectors.history import Day, History, OtherTape, days_between
 from collectors.request_weight import SHARE
 from collectors.rest import BinanceRest, RestError
+from collectors.rest_bodies import ExchangeInfo
 from server.progress import Bars
 from server.settings import PREFIX, Settings
 from server.tools.arguments import iso

@@ -13,13 +13,14 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
+from collectors.symbol_filling import FillingState
 from server.tools.answers import iso_seconds, significant
 from server.tools.tape import Recording, WarmupProgress
 from storage.ledger import TradeLedger
 
 READY_PATH = "/readyz"
-# The newest event that a link vouches for is seconds old at most while anything trades.
+# The newest event that a link vouches for is seconds old at most while anything trades; where nothing does,
+# silence that is usual does not count.
 MOST_LAG_MS = 30_000
 
 
@@ -29,6 +30,7 @@ class Health(Recording, Protocol):
     @property
     def clock_offset(self) -> Offset | None: ...
     def filling(self, symbol: str) -> FillingState: ...
+    def silent_ms(self, symbol: str) -> int: ...
 
 
 def readiness(ledger: TradeLedger, recording: Health, now_ms: int) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def _of_symbol(recording: Health, symbol: str, now_ms: int) -> dict[str, Any]:
     reasons = []
     if lag_ms is None:
         reasons.append(_reason("link", "no link vouches for it yet"))
-    elif lag_ms > MOST_LAG_MS:
+    elif lag_ms - recording.silent_ms(symbol) > MOST_LAG_MS:
         reasons.append(_reason("head_age", f"known up to {lag_ms / 1000:.0f} s ago"))
     if missing := filling.missing - filling.out_of_reach:
         reasons.append(_reason("gaps", f"{missing} ids are missing and asked for"))

@@ -78,6 +78,11 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily(
         "tapedeck_flush_seconds", "How long the last write to the disk took.", value=figures.flush_s
     )
+    most_lag = GaugeMetricFamily(
+        "tapedeck_most_lag_seconds", "The greatest lag of any link in the last minute or two."
+    )
+    _add(most_lag, [], _in_s(figures.most_lag_ms))
+    yield most_lag
     ends = CounterMetricFamily(
         "tapedeck_link_ends",
         "Links that ended, by close code (1006: none), were replaced, or refused.",

@@ -10,8 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
+from collectors.gap_follower import CLOSERS
 from collectors.rest import RestUse
+from collectors.symbol_filling import FillingState
 
 _GAPS = (
     ("opened", "tapedeck_gaps_opened", "Gaps that opened since the start."),
@@ -79,6 +80,11 @@ class RestMetrics(Collector):
             for symbol, state in states.items():
                 counter.add_metric([symbol], getattr(state.counts, field))
             yield counter
+        closed = CounterMetricFamily(
+            "tapedeck_gap_trades_closed",
+            "Ids of gaps by what closed them: stream, rest, archive, certified, expired.",
+            labels=["symbol", "by"],
+        )
         fetched = CounterMetricFamily("tapedeck_rest_trades", "Trades fetched over REST.", labels=["symbol"])
         certified = GaugeMetricFamily(
             "tapedeck_trades_certified", "Ids that the exchange has no trade for.", labels=["symbol"]
@@ -87,7 +93,9 @@ class RestMetrics(Collector):
             "tapedeck_history_missing", "Trades of the first start's history to come.", labels=["symbol"]
         )
         for symbol, state in states.items():
+            for by in CLOSERS:
+                closed.add_metric([symbol, by], state.counts.closed_ids.get(by, 0))
             fetched.add_metric([symbol], state.fetched)
             certified.add_metric([symbol], state.certified)
             history.add_metric([symbol], state.history)
-        yield from (fetched, certified, history)
+        yield from (closed, fetched, certified, history)

@@ -51,6 +51,10 @@ class Appended:
     opened: tuple[Gap, ...]
     refused: int = 0
 
+    @property
+    def offered(self) -> int:
+        return self.new + self.duplicates + self.refused
+
 
 @dataclass(frozen=True, slots=True)
 class Condition:

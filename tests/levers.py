@@ -8,8 +8,8 @@ from typing import Any, Self
 import httpx
 import msgspec
 
-from collectors.binance import agg_trades_page
 from collectors.exchange.faults import AnyFault
+from collectors.exchange.texts import agg_trades_page
 from storage.trades import TradeColumns
 from tests.processes import Process
 
@@ -73,8 +73,12 @@ class Levers:
 
 def metrics(url: str) -> dict[str, float]:
     """`name{labels}` -> value."""
-    lines = httpx.get(f"{url}/metrics", trust_env=False, timeout=PATIENCE_S).text.splitlines()
-    pairs = (line.rpartition(" ") for line in lines if not line.startswith("#"))
+    return samples(httpx.get(f"{url}/metrics", trust_env=False, timeout=PATIENCE_S).text)
+
+
+def samples(text: str) -> dict[str, float]:
+    """The same of Prometheus's text format."""
+    pairs = (line.rpartition(" ") for line in text.splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in pairs}
 
 

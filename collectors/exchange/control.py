@@ -16,12 +16,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from collectors.binance import WireError, agg_trades_page, parse_agg_trades
+from collectors.binance import WireError
 from collectors.exchange.clock import VirtualClock
 from collectors.exchange.faults import UnknownFault, read_faults
 from collectors.exchange.oracle import Difference
 from collectors.exchange.script import check
 from collectors.exchange.server import Exchange
+from collectors.exchange.texts import agg_trades_page
+from collectors.rest_bodies import parse_agg_trades
 
 MOST_ROWS = 100_000
 

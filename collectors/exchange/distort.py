@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from collectors.binance import agg_trade_events, combined, stream_name
+from collectors.binance import stream_name
 from collectors.exchange.events import Ending, Event, edited, event_of
 from collectors.exchange.faults import (
     Conflict,
@@ -27,6 +27,7 @@ from collectors.exchange.faults import (
 from collectors.exchange.malformed import malformed
 from collectors.exchange.script import Placed
 from collectors.exchange.streams import Subscriptions
+from collectors.exchange.texts import agg_trade_events, combined
 from storage.trades import TradeColumns
 
 

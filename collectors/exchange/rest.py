@@ -12,10 +12,11 @@ from zlib import crc32
 
 import msgspec
 
-from collectors.binance import MICROSECONDS_FROM, agg_trades_page
+from collectors.binance import MICROSECONDS_FROM
 from collectors.exchange.market import Market
 from collectors.exchange.replies import Reply, error_body
 from collectors.exchange.sidelines import book_at
+from collectors.exchange.texts import agg_trades_page
 from collectors.exchange.veil import NO_VEIL, Veil
 from collectors.exchange.weights import WeightMeter
 from storage.trades import Instrument, TradeColumns

@@ -13,9 +13,10 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import msgspec
 import numpy as np
 
-from collectors.binance import agg_trade_events, combined, stream_name
+from collectors.binance import stream_name
 from collectors.exchange.events import Event
 from collectors.exchange.sidelines import SideEvent, Sidelines
+from collectors.exchange.texts import agg_trade_events, combined
 from storage.trades import IntArray, TradeColumns
 
 _T = TypeVar("_T")

@@ -55,6 +55,8 @@ def test_what_one_link_loses_the_other_brings_without_rest(tmp_path: Path, lost:
             report = await run.judged()
             assert report.faults_hit
             assert run.pages == asked
+            assert run.metric("tapedeck_gap_trades_closed_total", by="rest") == 0
+            assert run.metric("tapedeck_trades_duplicate_total") > 0
 
     asyncio.run(run())
 
@@ -82,7 +84,7 @@ def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: P
             before = run.exchange.report().queries
             lost_from = run.head("BTCUSDT")
             run.inject(End(), Refuse(until_s=600))
-            await run.pass_time(600, speed=100)
+            await run.pass_time(600, speed=200)
             run.clock.speed = 5
             await run.until(lambda: run.exchange.links > 0)
             connected_ms, missing = run.clock(), run.exchange.printed_id("BTCUSDT") - lost_from
@@ -96,6 +98,9 @@ def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: P
             }
             assert {query for query, n in asked.items() if n} == {BY_ID}
             assert asked[BY_ID] <= -(-missing // PAGE) + 2  # a page of overlap, and one look at the head
+            await run.until(lambda: run.metric("tapedeck_gaps_filled_total") > 0)
+            assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 20_000
+            assert run.metric("tapedeck_gap_trades_closed_total", by="stream") == 0
 
     asyncio.run(run())
 
@@ -132,10 +137,15 @@ def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched
             assert [(gap.first_id, gap.missing, gap.state) for gap in run.ledger.gaps("BTCUSDT")] == [
                 (soon, 5, "open"), (soon + 50, 3, "open")
             ]  # fmt: skip
-            run.clock.speed = 300
+            run.clock.speed = 600
             await run.until(lambda: len(run.ledger.gaps("BTCUSDT")) == 1)
             await run.until(lambda: run.ledger.gaps("BTCUSDT")[0].state == "certified")
             run.clock.speed = 20
             await run.judged()
+            await run.until(lambda: run.metric("tapedeck_gap_trades_closed_total", by="certified") == 5)
+            assert run.metric("tapedeck_gap_trades_closed_total", by="rest") == 3
+            assert (
+                run.metric("tapedeck_gaps_certified_total") == run.metric("tapedeck_gaps_filled_total") == 1
+            )
 
     asyncio.run(run())

@@ -50,6 +50,8 @@ def test_no_malformed_frame_ends_anything_and_each_is_counted(
             )
             await run.until(lambda: run.head("BTCUSDT") > soon + 20 * len(kinds) + 100)
             report = await run.judged()
+            unread = 2 * len(set(kinds) - SOUND)
+            assert run.metric("tapedeck_messages_malformed_total") == unread
             return report.faults_hit["malformed"]
 
     with capture_logs() as logs:
@@ -63,7 +65,6 @@ def test_no_malformed_frame_ends_anything_and_each_is_counted(
 @pytest.mark.parametrize(
     "faults",
     [
-        pytest.param([Conflict(share=0.2)], id="D5 two trades under an id"),
         pytest.param([Duplicate(share=0.3, times=2)], id="D3 repeated"),
         pytest.param([Swap(share=0.2)], id="D4 neighbours"),
         pytest.param([Stale(links=(1,), back=60, share=0.2)], id="D7 stale"),
@@ -85,6 +86,31 @@ def test_odd_trades_change_nothing(tmp_path: Path, faults: list[AnyFault]) -> No
             await run.pass_time(20)
             report = await run.judged()
             assert all(hits > 0 for hits in report.faults_hit.values())
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("links", [(1, 2), (2,)])
+def test_another_content_under_an_id_is_kept_and_counted(tmp_path: Path, links: tuple[int, ...]) -> None:
+    """(i) D5: two trades under an id, on both links or on one of them; the other has the first alone."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(Conflict(share=0.2, links=links, symbols=("BTCUSDT",), until_s=15))
+            await run.pass_time(20)
+            report = await run.judged()
+            assert (
+                run.metric("tapedeck_trades_conflicting_total", symbol="BTCUSDT")
+                == (report.faults_hit["conflict"])
+            )
+            assert run.metric("tapedeck_trades_conflicting_total", symbol="ETHUSDT") == 0
+            kept = run.ledger.conflicts("BTCUSDT")
+            assert len({each.id for each in kept}) == report.faults_hit["conflict"] / len(links) > 50
+            held = run.held("BTCUSDT")
+            for each in kept:
+                (place,) = (held.id == each.id).nonzero()[0]
+                assert each.other.first_id[0] == held.first_id[place] + 1_000_000
 
     asyncio.run(run())
 

@@ -6,10 +6,17 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.backfill import LONGEST_DELAY_MS, Page, PutOff, newest_page, not_answered
+from collectors.backfill import (
+    LONGEST_DELAY_MS,
+    Page,
+    PutOff,
+    is_overlap_alone,
+    newest_page,
+    not_answered,
+    overlaps_next,
+)
 from collectors.certification import DAY_MS, Rule, after_asking, lacking
-from collectors.gap_watch import GapWatch
-from storage.absences import Absence, Absences, Seen, by_state, span
+from storage.absences import Absence, Absences, Seen, span
 from storage.held_ids import HeldIds, Run, gaps_between
 from storage.trades import Gap, TradeColumns
 from tests.tapes import START_MS, columns
@@ -41,12 +48,13 @@ def ids_in(parts: list[tuple[int, int]]) -> set[int]:
 
 @dataclass
 class Rest:
-    """Shows these ids, a page at a time."""
+    """Shows these ids, a page of so many rows at a time."""
 
     shown: set[int]
+    rows: int = PAGE_IDS + 1
 
     def page(self, from_id: int) -> TradeColumns:
-        return rows(*sorted(i for i in self.shown if i >= from_id)[: PAGE_IDS + 1])
+        return rows(*sorted(i for i in self.shown if i >= from_id)[: self.rows])
 
 
 class Asker:
@@ -57,13 +65,15 @@ class Asker:
         self.held = HeldIds(run(i, i) for i in held)
         self.absences = Absences()
         self.put_off = PutOff()
+        self.overlaps = True
         self.asked: list[Page] = []
         self.now_ms = START_MS
 
     def next(self) -> Page | None:
         spoken_for = [*self.put_off.until_later(self.now_ms), *map(span, self.absences)]
         gaps = gaps_between(self.held.runs, newest_first=True)
-        return newest_page("X", gaps, spoken_for, page_ids=PAGE_IDS)
+        page = newest_page("X", gaps, spoken_for, page_ids=PAGE_IDS)
+        return page and replace(page, overlaps=self.overlaps)
 
     def take(self, page: Page) -> None:
         self.asked.append(page)
@@ -76,7 +86,9 @@ class Asker:
         for found in lacking(answer, self.now_ms):
             for absence in after_asking(known, found, RULE):
                 self.absences.put(absence, self.held.runs, 0)
-        self.put_off.answered(page, not_answered(page, answer.id, sound=True), self.now_ms)
+        self.overlaps = overlaps_next(page, answer.id)
+        if not is_overlap_alone(page, answer.id):
+            self.put_off.answered(page, not_answered(page, answer.id, sound=True), self.now_ms)
 
     def work(self) -> None:
         while (page := self.next()) is not None:
@@ -118,6 +130,32 @@ def test_below_the_floor_and_above_the_head_nothing_counts_as_lacking(
     assert list(asker.absences) == []
     now_held = {i for each in asker.held.runs for i in range(each.first_id, each.last_id + 1)}
     assert now_held == held | shown
+
+
+@given(st.integers(1, PAGE_IDS + 1), spans, st.integers(60, 70))
+def test_pages_of_any_length_bring_all_and_a_head_that_lags_is_not_asked_again_at_once(
+    length: int, held_parts: list[tuple[int, int]], head: int
+) -> None:
+    held = {1, 70} | ids_in(held_parts)
+    shown = set(range(1, head + 1))
+    asker = Asker(Rest(shown, length), held)
+    asker.work()
+    now_held = {i for each in asker.held.runs for i in range(each.first_id, each.last_id + 1)}
+    assert now_held == held | shown
+    # One row a page that is new, but for the turn to single rows and what the head does not show yet.
+    assert len(asker.asked) <= len(shown - held) + 2 * (len(held_parts) + 4)
+
+
+def test_pages_overlap_again_once_they_hold_more_than_a_row() -> None:
+    asker = Asker(Rest(set(range(1, 71)), rows=1), {1, 70})
+    for _ in range(4):
+        page = asker.next()
+        assert page is not None
+        asker.take(page)
+    assert [page.overlaps for page in asker.asked] == [True, False, False, False]
+    asker.rest.rows = PAGE_IDS + 1
+    asker.work()
+    assert [page.overlaps for page in asker.asked[4:7]] == [False, True, True]
 
 
 def test_pages_go_from_the_newest_missing_id_down_and_none_is_asked_for_twice() -> None:
@@ -259,32 +297,3 @@ def test_what_was_not_asked_for_as_a_whole_is_not_confirmed() -> None:
     [found] = lacking(rows(14, 30), START_MS + 5)
     parts = list(after_asking(known, found, RULE))
     assert [(each.first_id, each.last_id, each.asked) for each in parts] == [(20, 29, 1)]
-
-
-# What became of gaps
-
-
-def test_gaps_are_told_of_when_they_open_and_when_they_are_gone() -> None:
-    watch = GapWatch()
-    assert [(each.happened, each.ids) for each in watch.look([gap(5, 9)], 1_000)] == [("opened", 5)]
-    assert watch.look([gap(5, 6), gap(9, 9)], 2_000) == []
-    [gone] = watch.look([], 5_000)
-    assert (gone.happened, gone.first_id, gone.last_id, gone.ids, gone.open_ms) == ("filled", 5, 9, 5, 4_000)
-    watch.look([gap(20, 29)], 6_000)
-    certified = replace(gap(20, 24), state="certified")
-    [gone] = watch.look([certified], 9_000)
-    assert (gone.happened, gone.ids) == ("certified", 5)
-    [came] = watch.look([replace(certified, first_id=22)], 9_000)
-    assert (came.happened, came.ids) == ("recovered", 2)
-    assert (watch.counts.opened, watch.counts.filled, watch.counts.certified) == (2, 1, 1)
-    assert watch.counts.recovered_ids == 2
-
-
-@given(st.lists(spans, min_size=1, max_size=8))
-def test_every_gap_that_opened_is_gone_or_still_open(steps: list[list[tuple[int, int]]]) -> None:
-    watch = GapWatch()
-    for at, parts in enumerate(steps):
-        held = HeldIds([run(1, 1), run(70, 70), *(run(first, first + more) for first, more in parts)])
-        watch.look(by_state(gaps_between(held.runs), ()), at)
-    watch.look([], len(steps))
-    assert watch.counts.opened == watch.counts.filled

@@ -36,9 +36,9 @@ def test_after_a_break_only_a_trade_or_rest_joins_a_quiet_symbol_again() -> None
     new.extend(5_001)
     known.settle([new])
     assert (known.until_ms, known.joined) == (100, set())
-    known.shown([new], until_ms=4_999)
+    known.shown([new], until_ms=4_999, event_ms=90)
     assert not known.joined
-    known.shown([new], until_ms=5_000)
+    known.shown([new], until_ms=5_000, event_ms=90)
     known.settle([new])
     assert known.until_ms == 5_001
 
@@ -50,6 +50,33 @@ def test_while_rows_wait_behind_a_jump_nothing_newer_is_known() -> None:
     voucher.extend(200)
     known.settle([voucher])
     assert known.until_ms == 100
+
+
+def test_a_silence_that_rest_has_shown_is_known_without_any_connections_word() -> None:
+    known = Known(until_ms=100)
+    known.shown([], until_ms=5_000, event_ms=4_900)
+    assert known.until_ms == 4_900
+    known.waiting = True
+    known.shown([], until_ms=6_000, event_ms=5_900)
+    assert known.until_ms == 4_900
+
+
+def test_connections_that_lacked_what_rest_showed_are_doubted_until_they_bring_a_trade() -> None:
+    """Their other symbols' trades prove nothing, REST's silence neither."""
+    known, one, other = Known(), Voucher(0), Voucher(0)
+    known.join(one)
+    known.join(other)
+    one.extend(500)
+    other.extend(500)
+    known.settle([one, other])
+    known.doubt([one, other], 300)
+    one.extend(600)
+    known.settle([one, other])
+    known.shown([one, other], until_ms=400, event_ms=400)
+    assert (known.until_ms, known.joined) == (400, set())
+    known.join(one)
+    known.settle([one, other])
+    assert (known.until_ms, known.joined) == (600, {one})
 
 
 @given(st.integers(0, 2**32))

@@ -55,7 +55,7 @@ def test_planned_replacements_lie_apart_lose_nothing_and_need_no_rest(tmp_path: 
     async def live(it: Day) -> None:
         await it.until(lambda: it.exchange.links == 2)
         asked = it.asked()
-        await it.passed(80)
+        await it.passed(70)
         assert it.asked() == asked
         opened = [link.opened_ms for link in it.exchange.report().links[1:]]
         assert all(later - sooner > 5 * 60_000 for sooner, later in pairwise(opened))
@@ -125,7 +125,7 @@ def test_with_one_link_rest_shows_that_a_stream_is_mute_and_what_it_lacks(tmp_pa
 
 
 def test_a_symbol_that_trades_once_an_hour_makes_no_link_flap_and_wastes_no_weight(tmp_path: Path) -> None:
-    hours = 8
+    hours = 5
 
     async def live(it: Day) -> None:
         asked = it.asked()
@@ -212,7 +212,7 @@ def test_links_that_are_ended_at_once_again_and_again_are_held_back(tmp_path: Pa
         assert 10 < report.most_connects_in_5_min < 300
         it.exchange.clear(fault)
 
-    lived(tmp_path, live, timing=ETERNAL, speed=100, limits=LIMITS)
+    lived(tmp_path, live, timing=ETERNAL, speed=200, limits=LIMITS)
 
 
 def test_a_host_that_asks_for_silence_gets_it(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from collectors.exchange.faults import (
     RestSlow,
 )
 from collectors.filling import Filling
+from collectors.gap_reports import GapReports
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
 
@@ -71,6 +72,7 @@ class World:
                 self.ledger,
                 rest,
                 self.clock,
+                GapReports(self.ledger, self.clock),
                 symbols=lambda: symbols,
                 warmup_ms=warmup_ms,
                 retention_ms=retention_ms,
@@ -149,6 +151,7 @@ def test_an_outage_is_filled_by_id_with_a_page_of_overlap_at_most(tmp_path: Path
     [filled] = [line for line in logs if line["event"] == "gap filled"]
     assert filled["ids"] == filled["last_id"] - filled["first_id"] + 1
     assert filled["open_s"] >= 0
+    assert filled["by"] == {"rest": filled["ids"]}
 
 
 def test_a_gap_is_filled_from_its_newest_ids_on(tmp_path: Path) -> None:
@@ -215,6 +218,19 @@ def test_replies_that_are_none_and_short_pages_cost_time_and_no_trade(tmp_path: 
         RestShort(rows=70, count=8),
     ]
     in_a_world(tmp_path, story, faults=faults)
+
+
+def test_pages_of_a_single_row_are_slow_and_bring_all(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        first_id = world.id_at(minutes_ago(20))
+        rows = world.exchange.market.trades(X, minutes_ago(40), START_MS)
+        world.ledger.append(X, rows.take((rows.id < first_id) | (rows.id > first_id + 59)))
+        async with world.filling():
+            await world.until(lambda: not world.ledger.gaps(X))
+        world.assert_complete()
+        assert world.asked <= 60 + 4
+
+    in_a_world(tmp_path, story, faults=[RestShort(rows=1)], speed=30)
 
 
 def test_a_symbol_that_rest_refuses_is_told_of_once_and_holds_up_no_other(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from collectors import links as links_module
 from collectors import stream as stream_module
 from collectors.exchange import Exchange, GeneratedMarket
-from collectors.exchange.faults import Conflict, Malformed
+from collectors.exchange.faults import Conflict, End, Malformed, Refuse
 from collectors.figures import LinkFigures
 from collectors.lines import MOST_NAMES
 from collectors.links import stream_path
@@ -90,10 +90,29 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
 
     with capture_logs() as logs:
         asyncio.run(run())
-    closed = [line for line in logs if line["event"] == "gap closed"]
+    closed = [line for line in logs if line["event"] == "gap filled"]
     assert closed
-    assert {line["by"] for line in closed} == {"rest"}
+    assert all(line["by"] == {"rest": line["ids"]} for line in closed)
     assert any(line["event"] == "messages given up" for line in logs)
+
+
+def test_a_connection_that_ends_while_messages_await_parsing_counts_until_then_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stream_module, "GATHER_S", 0.5)
+
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange) as recorder:
+                    await until(lambda: len(held(ledger)) > 100)
+                    exchange.inject(End())
+                    exchange.inject(Refuse())
+                    await until(lambda: not recorder.figures().links)
+                    await until(lambda: not recorder.figures().symbols[0].is_synced)
+                    assert recorder.silent_ms("BTCUSDT") == 0
+
+    asyncio.run(run())
 
 
 def test_conflicts_are_counted_and_kept_and_the_first_content_stays(tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
     report, _ = recorded_under(
         lambda _: [End(), Refuse(until_s=1), RestLag(ms=2_000, head_first=True, until_s=12)],
         tmp_path,
-        trades=1_500,
+        trades=1_000,
     )
     assert report.faults_hit["rest_lag"] > 0
 
@@ -102,7 +102,7 @@ def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [429, 418])
 def test_a_limit_is_obeyed_to_the_second_and_streams_go_on(tmp_path: Path, status: int) -> None:
     report, _ = recorded_under(
-        lambda soon: [RestLimit(status=status, seconds=4), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
+        lambda soon: [RestLimit(status=status, seconds=2), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
         tmp_path,
     )
     assert report.statuses[str(status)] == 1
@@ -153,11 +153,11 @@ def test_a_hole_of_the_exchange_is_certified_while_recording_goes_on_and_filled_
     async def run() -> None:
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
-                rule = Rule(tries=3, over_ms=2_000, again_ms=3_000)
+                rule = Rule(tries=3, over_ms=1_000, again_ms=1_000)
                 async with recording(ledger, exchange, links=2, rule=rule) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
                     soon = exchange.printed_id("BTCUSDT") + 50
-                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=10))
+                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=4))
                     await until(lambda: [gap.state for gap in ledger.gaps("BTCUSDT")] == ["certified"])
                     known_ms = recorder.live_until_ms("BTCUSDT")
                     assert known_ms is not None
@@ -186,6 +186,6 @@ def test_messages_in_fragments_and_a_burst_after_a_stall_are_taken_in_whole(tmp_
 
 
 def test_events_that_claim_to_be_of_the_future_make_no_link_look_late(tmp_path: Path) -> None:
-    report, asked = recorded_under(lambda _: [EventTime(links=(1,), ms=600_000)], tmp_path, trades=1_500)
+    report, asked = recorded_under(lambda _: [EventTime(links=(1,), ms=600_000)], tmp_path)
     assert len(report.links) == 2
     assert asked == 0

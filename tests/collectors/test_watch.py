@@ -4,12 +4,13 @@ import random
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from collectors.continuity import Known, Voucher
 from collectors.links import Delivered
 from collectors.timing import Timing
-from collectors.watch import Mute, Watch
+from collectors.watch import LagOfLate, Mute, Watch
 
 TIMING = Timing()
 MUTE_MS = int(TIMING.mute_s * 1000)
@@ -109,7 +110,7 @@ def looks(watch: Watch, hours: float, trade_every_s: int) -> list[int]:
             watch.note("X", second // trade_every_s, now, now)
         if watch.to_look_at(now) == "X":
             asked.append(second)
-            watch.looked("X", now)
+            watch.looked("X", now, now)
     return asked
 
 
@@ -132,7 +133,7 @@ def test_a_symbol_that_falls_silent_is_asked_about_soon_by_its_own_measure_then_
         at = now + second * 1000
         if watch.to_look_at(at):
             asked.append(second)
-            watch.looked("X", at)
+            watch.looked("X", at, at)
     assert asked[0] <= 6
     assert all(later - sooner >= 5 for sooner, later in pairwise(asked))
     assert len(asked) < 24 + 12
@@ -145,7 +146,77 @@ def test_of_several_silent_symbols_the_busiest_is_asked_about_first() -> None:
         watch.note("Y", number // 10, NOW + number * 100, NOW + number * 100)
     assert watch.to_look_at(NOW + 50_000 + 3_000) is None
     assert watch.to_look_at(NOW + 50_000 + 60_000) == "X"
-    watch.looked("X", NOW + 110_000)
+    watch.looked("X", NOW + 110_000, NOW + 110_000)
     assert watch.to_look_at(NOW + 110_000) == "Y"
     watch.drop("Y")
     assert watch.to_look_at(NOW + 110_000) is None
+
+
+def test_a_silence_is_worth_nothing_once_a_look_is_overdue() -> None:
+    """Usual is a trade in 10 s, so that REST is asked after 200 s."""
+    watch = Watch(["X"], TIMING, NOW)
+    for number in range(300):
+        watch.note("X", number, NOW + number * 10_000, NOW + number * 10_000)
+    last, within_ms = NOW + 2_990_000, int(TIMING.look_within_s * 1000)
+    assert watch.silent_ms("X", last + 150_000) == 150_000
+    assert watch.to_look_at(last + 199_000) is None
+    assert watch.to_look_at(last + 201_000) == "X"
+    watch.look_failed("X", last + 201_000)
+    assert watch.to_look_at(last + 202_000) is None
+    assert watch.to_look_at(last + 206_000) == "X"
+    assert not watch.is_overdue("X", last + 199_000 + within_ms)
+    assert watch.is_overdue("X", last + 201_000 + within_ms)
+    assert watch.silent_ms("X", last + 201_000 + within_ms) == 0
+
+
+def test_a_look_at_silence_in_time_makes_it_good_until_the_next_one() -> None:
+    watch = Watch(["X"], TIMING, NOW)
+    watch.note("X", 1, NOW, NOW)
+    at = NOW
+    for _ in range(40):
+        at += 1_000
+        while watch.to_look_at(at) is None:
+            assert not watch.is_overdue("X", at)
+            at += 1_000
+        watch.looked("X", at, at - 35_000)
+        assert watch.silent_ms("X", at) == min(at - NOW, 35_000)
+
+
+@given(st.integers(30, 7_200), st.integers(0, 2**32))
+@settings(max_examples=10)
+def test_a_lone_symbol_that_trades_seldom_is_never_late_beyond_its_silence(every_s: int, seed: int) -> None:
+    """It trades at random; REST is asked when it is due, lags by 35 s and shows everything then."""
+    watch, known, voucher, rng = Watch(["X"], TIMING, NOW), Known(), Voucher(NOW), random.Random(seed)
+    number = 0
+    for second in range(6 * 3600):
+        now = NOW + second * 1000
+        if rng.random() < 1 / every_s or not second:
+            number += 1
+            watch.note("X", number, now, now)
+            known.join(voucher)
+            voucher.extend(now)
+        if watch.to_look_at(now):
+            watch.looked("X", now, now - 35_000)
+            known.shown([voucher], now - 35_000, now - 35_000)
+        known.settle([voucher])
+        assert known.until_ms is not None
+        assert now - known.until_ms - watch.silent_ms("X", now) <= 0
+
+
+def test_of_symbols_that_are_not_recorded_nothing_is_said() -> None:
+    watch = Watch([], TIMING, NOW)
+    watch.looked("X", NOW, NOW)
+    watch.look_failed("X", NOW)
+    assert not watch.is_overdue("X", NOW)
+    assert watch.silent_ms("X", NOW) == 0
+
+
+def test_the_greatest_lag_is_told_for_a_window_and_the_next_one() -> None:
+    lag = LagOfLate(max, 60_000)
+    assert lag.ms_at(0) is None
+    lag.note(40_000, 30_000)
+    lag.note(500, 31_000)
+    lag.note(700, 61_000)
+    assert [lag.ms_at(at) for at in (61_000, 119_000, 121_000, 179_000, 180_000)] == [
+        40_000, 40_000, 700, 700, None
+    ]  # fmt: skip

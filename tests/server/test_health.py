@@ -9,8 +9,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
-from collectors.gap_watch import GapCounts
+from collectors.gap_follower import GapCounts
+from collectors.symbol_filling import FillingState
 from server.app import create_app
 from server.health import readiness
 from server.settings import Settings
@@ -29,6 +29,7 @@ class Recorder(FakeRecording):
     known_ms: int | None = END_MS
     state: FillingState = NOTHING
     clock_offset: Offset | None = field(default_factory=lambda: Offset(12, 40))
+    silence_ms: int = 0
 
     def live_until_ms(self, symbol: str) -> int | None:
         return self.known_ms
@@ -38,6 +39,9 @@ class Recorder(FakeRecording):
 
     def filling(self, symbol: str) -> FillingState:
         return self.state
+
+    def silent_ms(self, symbol: str) -> int:
+        return self.silence_ms
 
 
 @pytest.fixture
@@ -69,6 +73,8 @@ def state(**figures: int) -> FillingState:
         (Recorder(symbols=()), ["link"]),
         (Recorder(known_ms=None), ["link"]),
         (Recorder(known_ms=END_MS - 60_000), ["head_age"]),
+        (Recorder(known_ms=END_MS - 900_000, silence_ms=880_000), []),
+        (Recorder(known_ms=END_MS - 960_000, silence_ms=900_000), ["head_age"]),
         (Recorder(state=state(missing=7)), ["gaps"]),
         (Recorder(state=state(missing=7, out_of_reach=7, certified=3)), []),
         (Recorder(state=state(history=1_000)), ["warm_up"]),

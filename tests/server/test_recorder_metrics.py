@@ -23,6 +23,7 @@ FIGURES = Figures(
     dropped=9,
     refused=0,
     flush_s=0.012,
+    most_lag_ms=41_000,
 )
 
 
@@ -50,6 +51,7 @@ def test_symbols_and_links_are_told_with_their_labels() -> None:
     assert found["tapedeck_messages_malformed_total",] == 3
     assert found["tapedeck_links",] == 1
     assert found["tapedeck_flush_seconds",] == 0.012
+    assert found["tapedeck_most_lag_seconds",] == 41
 
 
 def test_what_is_not_known_yet_has_no_sample() -> None:

@@ -4,9 +4,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from collectors.clock_check import Offset
-from collectors.filling import FillingState
-from collectors.gap_watch import GapCounts
+from collectors.gap_follower import GapCounts
 from collectors.rest import RestUse
+from collectors.symbol_filling import FillingState
 from server.rest_metrics import RestMetrics
 
 
@@ -21,7 +21,12 @@ class Recorded:
         if symbol == "ETHUSDT":
             return FillingState(GapCounts(), 0, 0, 0, 0, 0)
         return FillingState(
-            GapCounts(5, 3, 1, 7), missing=40, out_of_reach=2, history=900, certified=11, fetched=77
+            GapCounts(5, 3, 1, 7, {"stream": 30, "certified": 11}),
+            missing=40,
+            out_of_reach=2,
+            history=900,
+            certified=11,
+            fetched=77,
         )
 
 
@@ -51,6 +56,11 @@ def test_every_figure_has_its_name_and_help_text() -> None:
         ("tapedeck_gaps_filled_total", "BTCUSDT"): 3,
         ("tapedeck_gaps_certified_total", "BTCUSDT"): 1,
         ("tapedeck_certified_trades_recovered_total", "BTCUSDT"): 7,
+        ("tapedeck_gap_trades_closed_total", "stream", "BTCUSDT"): 30,
+        ("tapedeck_gap_trades_closed_total", "rest", "BTCUSDT"): 0,
+        ("tapedeck_gap_trades_closed_total", "archive", "BTCUSDT"): 0,
+        ("tapedeck_gap_trades_closed_total", "certified", "BTCUSDT"): 11,
+        ("tapedeck_gap_trades_closed_total", "expired", "BTCUSDT"): 0,
         ("tapedeck_rest_trades_total", "BTCUSDT"): 77,
         ("tapedeck_trades_certified", "BTCUSDT"): 11,
         ("tapedeck_history_missing", "BTCUSDT"): 900,

@@ -11,8 +11,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as connect_websocket
 from websockets.exceptions import ConnectionClosed
 
-from collectors.binance import parse_messages
 from collectors.exchange import Exchange
+from collectors.stream_frames import parse_messages
 from storage.trades import TradeColumns
 
 DEADLINE_S = 10.0

@@ -11,7 +11,6 @@ import httpx
 import msgspec
 import pytest
 
-from collectors.binance import parse_agg_trades
 from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
 from collectors.exchange.control import control, serving_control
 from collectors.exchange.faults import (
@@ -23,6 +22,7 @@ from collectors.exchange.faults import (
     read_fault,
     read_faults,
 )
+from collectors.rest_bodies import parse_agg_trades
 
 from .conftest import OPENED_MS
 from .sockets import client_of, connect, ended, ids_of, page_of, received

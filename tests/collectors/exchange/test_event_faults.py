@@ -7,7 +7,6 @@ from typing import get_args
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from collectors.binance import parse_messages
 from collectors.exchange import Exchange, GeneratedMarket
 from collectors.exchange.faults import (
     AnyFault,
@@ -22,6 +21,7 @@ from collectors.exchange.faults import (
     Swap,
     Unknown,
 )
+from collectors.stream_frames import parse_messages
 
 from .conftest import OPENED_MS, Clock
 from .sockets import asked, connect, ended, ids_of, received, until

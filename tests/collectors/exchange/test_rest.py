@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from collectors.binance import ApiError, parse_agg_trades, parse_api_error, parse_exchange_info
+from collectors.binance import ApiError
 from collectors.exchange.market import GeneratedMarket
 from collectors.exchange.replies import Reply
 from collectors.exchange.rest import Tape, respond
 from collectors.exchange.weights import WeightMeter
+from collectors.rest_bodies import parse_agg_trades, parse_api_error, parse_exchange_info
 from storage.trades import TradeColumns
 
 NOW_MS = 20_660 * 86_400_000 + 15 * 3_600_000 + 30_000

@@ -11,8 +11,8 @@ from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed, ConnectionClosedError, InvalidStatus
 from websockets.frames import Frame, Opcode
 
-from collectors.binance import parse_agg_trades
 from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.rest_bodies import parse_agg_trades
 
 from .conftest import Clock
 from .sockets import DEADLINE_S, asked, assert_same, connect, ended, received, until

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from websockets.asyncio.client import ClientConnection
 
-from collectors.binance import parse_messages
 from collectors.exchange import Exchange
 from collectors.exchange.faults import Drop, RestLag
 from collectors.exchange.market import GeneratedMarket
 from collectors.exchange.rest import depth_weight
 from collectors.exchange.sidelines import Sidelines, book_at
+from collectors.stream_frames import parse_messages
 
 from .conftest import OPENED_MS, Clock
 from .sockets import DEADLINE_S, asked, client_of, connect, received, until

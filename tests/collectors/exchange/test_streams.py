@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.binance import parse_messages
 from collectors.exchange.market import GeneratedMarket
 from collectors.exchange.streams import (
     MAX_STREAMS,
@@ -18,6 +17,7 @@ from collectors.exchange.streams import (
     is_stream_address,
     opened,
 )
+from collectors.stream_frames import parse_messages
 
 NOW_MS = 20_660 * 86_400_000
 

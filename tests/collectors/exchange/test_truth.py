@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.binance import parse_agg_trades
 from collectors.exchange import Exchange, GeneratedMarket
 from collectors.exchange.faults import Burst, Halt, Hole, Invalid, UnknownFault
 from collectors.exchange.oracle import difference
 from collectors.exchange.pace import Pace
 from collectors.exchange.truth import Archived
+from collectors.rest_bodies import parse_agg_trades
 from storage.trades import TradeColumns
 
 from .conftest import OPENED_MS, Clock

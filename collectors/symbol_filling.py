@@ -1,0 +1,206 @@
+"""One symbol's filling: answers of REST into the ledger, what they prove, and how far it has come.
+
+Invariant: a row goes into the ledger under its own id, whatever was asked for; what is missing is asked for
+by id and never by time, the one look-up of a first start aside.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from collectors.backfill import Page
+from collectors.certification import Rule, after_asking, lacking
+from collectors.clock import Clock
+from collectors.gap_follower import GapCounts
+from collectors.gap_reports import GapReports
+from collectors.missing import Floor, Missing
+from collectors.rest import BinanceRest, RestAway
+from collectors.rest_bodies import AggTradesPage
+from storage.held_ids import Run
+from storage.ledger import Appended, TradeLedger
+from storage.trades import TradeColumns
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Progress:
+    """Trades fetched over REST between two moments (UTC ms); `warming`: of a first start's history."""
+
+    since_ms: int
+    until_ms: int = 0
+    fetched: int = 0
+    warming: bool = False
+
+    @property
+    def per_s(self) -> float:
+        """Trades fetched a second; 0.0 before the first page."""
+        return self.fetched * 1000 / max(self.until_ms - self.since_ms, 1) if self.fetched else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FillingState:
+    """How it stands with one symbol's gaps: what became of them since the start; ids in open gaps, those of
+    them that are out of reach (before REST's history, or too old to be kept); history still to come below all
+    that is held; certified ids; trades fetched since the start."""
+
+    counts: GapCounts
+    missing: int
+    out_of_reach: int
+    history: int
+    certified: int
+    fetched: int
+
+
+class SymbolFilling:
+    """`missing` is what is asked for, not before `not_before_ms` where REST refuses the symbol; `beginning`
+    while it is asked where the history of a first start begins."""
+
+    def __init__(
+        self,
+        symbol: str,
+        ledger: TradeLedger,
+        rest: BinanceRest,
+        clock: Clock,
+        gaps: GapReports,
+        *,
+        retention_ms: int | None,
+        rule: Rule,
+    ) -> None:
+        self.symbol = symbol
+        self.missing = Missing(symbol, ledger, clock, retention_ms, rule)
+        self.progress = Progress(clock())
+        self.beginning = False
+        self.not_before_ms = 0
+        self._ledger = ledger
+        self._rest = rest
+        self._clock = clock
+        self._gaps = gaps
+        self._rule = rule
+        self._fetched = 0
+
+    @property
+    def state(self) -> FillingState:
+        gaps = self._ledger.gaps(self.symbol)
+        certified = sum(gap.missing for gap in gaps if gap.state == "certified")
+        history = self._ledger.history_wanted(self.symbol)
+        return FillingState(
+            self._gaps.counts(self.symbol),
+            missing=sum(gap.missing for gap in gaps) - certified,
+            out_of_reach=self.missing.out_of_reach(),
+            history=0 if history is None else history.missing,
+            certified=certified,
+            fetched=self._fetched,
+        )
+
+    async def catch_up(self) -> Appended:
+        """Fetch what is newer than the newest row held; what became of the rows that REST has."""
+        runs = self._ledger.runs(self.symbol)
+        if not runs:
+            return Appended(0, 0, ())
+        newer = await self._rest.trades_from_id(self.symbol, runs[-1].last_id + 1, hurried=False)
+        return self._add(newer)
+
+    async def begin(self, warmup_ms: int) -> None:
+        """First start: where the wanted history begins, and the newest page; all between is still to come."""
+        from_ms = self._clock() - warmup_ms
+        if not warmup_ms:
+            self._ledger.set_warmup(self.symbol, from_ms)
+            return
+        first = await self._rest.trades_from_time(self.symbol, from_ms)
+        newest = await self._rest.newest_trades(self.symbol)
+        from_id = int(first.id[0]) if len(first) else None
+        if from_id is not None:
+            self._add(newest.take(newest.id >= from_id))
+        self._ledger.set_warmup(self.symbol, from_ms, from_id)
+        log.info("warm-up begins", symbol=self.symbol, from_ms=from_ms, missing=self.missing.wanted())
+
+    async def fetch(self, page: Page) -> None:
+        answer = await self._rest.page_from_id(self.symbol, page.from_id, hurried=not page.known_absent)
+        left = self._take(page, answer)
+        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
+            await self._ask_where_history_begins(page, jumped_to)
+
+    def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
+        """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
+        rows, now_ms = answer.trades.by_id(), self._clock()
+        sound = not answer.malformed
+        self._add(rows.take((rows.id >= page.first_id) & (rows.id <= page.last_id)))
+        if sound:
+            known = self._ledger.absences(self.symbol)
+            for found in lacking(rows, now_ms):
+                for absence in after_asking(known, found, self._rule):
+                    self._ledger.keep_absence(self.symbol, absence)
+        left = self.missing.answered(page, rows.id, now_ms, sound=sound)
+        for run, delay_ms in left:
+            log.info(
+                "not served",
+                symbol=self.symbol,
+                first_id=run.first_id,
+                last_id=run.last_id,
+                served_from=int(rows.id[0]) if len(rows) else None,
+                retry_s=delay_ms / 1000,
+            )
+        return [run for run, _ in left]
+
+    async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
+        """A page that jumps ahead may have been asked for ids before the exchange's history.
+
+        Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
+        """
+        missing, now_ms = self.missing, self._clock()
+        if missing.floor_is_fresh():
+            return
+        before = missing.floor
+        missing.floor = Floor(before.first_id if before is not None else 0, now_ms)
+        try:
+            oldest = await self._rest.trades_from_id(self.symbol, 0, hurried=False)
+        except RestAway:
+            missing.floor = before
+            raise
+        runs = self._ledger.runs(self.symbol)
+        if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
+            return
+        begins = int(oldest.id[0])
+        missing.floor = Floor(begins, now_ms)
+        history = self._ledger.history_wanted(self.symbol)
+        if history is not None and history.first_id < begins:
+            self._ledger.set_warmup(
+                self.symbol, self._ledger.warmup_from_ms(self.symbol) or 0, min(begins, history.last_id + 1)
+            )
+        log.warning(
+            "history begins later at the exchange",
+            symbol=self.symbol,
+            wanted_from=page.first_id,
+            begins=begins,
+        )
+
+    def _add(self, rows: TradeColumns) -> Appended:
+        added = self._ledger.append(self.symbol, rows)
+        if added.new:
+            self._gaps.brought(self.symbol, "rest", rows)
+        self.progress.fetched += added.new
+        self.progress.until_ms = self._clock()
+        self._fetched += added.new
+        return added
+
+    def conclude(self, *, tell: bool) -> None:
+        """With nothing left to fetch, the next history's progress counts anew."""
+        progress, wanted = self.progress, self.missing.wanted()
+        if wanted:
+            progress.warming |= self._ledger.history_wanted(self.symbol) is not None
+            if tell and progress.fetched:
+                facts = {"missing": wanted, "fetched": progress.fetched, "per_s": round(progress.per_s)}
+                log.info("fetching history", symbol=self.symbol, **facts, ready_s=_ready_s(wanted, progress))
+            return
+        if self._ledger.warmup_from_ms(self.symbol) is None or self.missing.flying:
+            return
+        if progress.warming:
+            log.info(
+                "history complete", symbol=self.symbol, trades=progress.fetched, per_s=round(progress.per_s)
+            )
+        self.progress = Progress(self._clock())
+
+
+def _ready_s(wanted: int, progress: Progress) -> float | None:
+    return round(wanted / progress.per_s, 1) if progress.per_s else None

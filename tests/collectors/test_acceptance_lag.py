@@ -1,0 +1,51 @@
+"""Acceptance: lag is measured, and told of by metrics and readiness for as long as it lasts."""
+
+import asyncio
+from pathlib import Path
+
+from collectors.exchange.faults import Delay, RestReply
+
+from .acceptance import at_rates, rig
+
+LAG_S = 40
+
+
+def test_a_lag_of_all_links_is_told_by_metrics_and_readiness_until_it_ends(tmp_path: Path) -> None:
+    """S6 with REST away: nothing brings the newest trades sooner."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=25) as run:
+            await run.pass_time(10)
+            assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
+            assert run.reasons() == {"all": set(), "BTCUSDT": set(), "ETHUSDT": set()}
+            run.inject(Delay(ms=LAG_S * 1_000, until_s=90), RestReply(status=503, until_s=90))
+            await run.pass_time(2 * LAG_S)
+            for symbol in run.symbols:
+                assert LAG_S - 5 < run.metric("tapedeck_lag_seconds", symbol=symbol) < LAG_S + 20
+                assert run.reasons()[symbol] == {"head_age"}
+            assert run.metric("tapedeck_link_lag_seconds") > 2 * (LAG_S - 5)
+            await run.pass_time(60)
+            await run.judged()
+            await run.until(lambda: not any(run.reasons().values()))
+            assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
+            assert run.metric("tapedeck_most_lag_seconds") > LAG_S - 5
+
+    asyncio.run(run())
+
+
+def test_a_lag_of_one_link_is_told_of_it_alone(tmp_path: Path) -> None:
+    """D10 and S6: the other link is the quicker one, so that no symbol is late."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20), speed=25) as run:
+            await run.pass_time(10)
+            run.inject(Delay(links=(1,), ms=LAG_S * 1_000))
+            await run.pass_time(2 * LAG_S)
+            late, quick = sorted((link.lag_ms or 0 for link in run.recorder.figures().links), reverse=True)
+            assert late > (LAG_S - 5) * 1_000
+            assert quick < LAG_S * 500
+            assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
+            assert run.reasons()["BTCUSDT"] == set()
+            await run.judged()
+
+    asyncio.run(run())
