@@ -25,6 +25,7 @@ from server.connections import BoundedApp
 from server.face import TapeServer
 from server.health import READY_PATH, ReadyEndpoint
 from server.logs import set_up_logs
+from server.loop_gap import LoopGap
 from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
 from server.process_metrics import ProcessMetrics
 from server.proxies import TrustedProxies
@@ -35,6 +36,7 @@ from server.settings import ConfigurationInvalid, Settings, given_names, load_se
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
 from server.tools.tape import Tape
+from server.transport_metrics import TransportMetrics
 from server.transports import Transports, health, security
 from server.upkeep import Limits, Upkeep
 from storage.errors import LedgerError
@@ -73,18 +75,22 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
-    metrics = [
-        LedgerMetrics(ledger),
-        RestMetrics(recorder),
-        RecorderMetrics(recorder.figures),
-        ProcessMetrics(settings.data_dir),
-    ]
     bus = InMemorySubscriptionBus()
     tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     mcp = TapeServer(tape, settings.public_url, settings.local_url, subscriptions=bus)
     answered = security(settings.answered_hosts, settings.allowed_origins)
     closing = Closing(bounds.grace_s)
     transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
+    loop_gap = LoopGap()
+    metrics = [
+        LedgerMetrics(ledger),
+        RestMetrics(recorder),
+        RecorderMetrics(recorder.figures),
+        ProcessMetrics(settings.data_dir),
+        transports.calls.metrics,
+        TransportMetrics(transports, bounds),
+        loop_gap,
+    ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -96,6 +102,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             await stack.enter_async_context(transports.running())
             stack.enter_context(closing.noticing_signals())
             settle()
+            stack.enter_context(loop_gap.watching())
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 

@@ -36,6 +36,16 @@ NAMES = {
     "tapedeck_disk_bytes",
     "tapedeck_disk_free_bytes",
     "tapedeck_resident_bytes",
+    "tapedeck_calls",
+    "tapedeck_calls_under_way",
+    "tapedeck_calls_limit",
+    "tapedeck_call_seconds",
+    "tapedeck_answer_tokens",
+    "tapedeck_answer_bytes",
+    "tapedeck_sessions",
+    "tapedeck_sessions_limit",
+    "tapedeck_bounds_reached",
+    "tapedeck_loop_gap_seconds",
 }
 
 
