@@ -6,7 +6,7 @@ not ours share one outcome.
 
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import TypeVar
 
 from mcp.shared.exceptions import MCPError
@@ -26,15 +26,17 @@ SECONDS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20
 TOKENS = (250, 500, 1_000, 2_000, 4_000, 8_000, 16_000)
 UNKNOWN = "unknown"
 OK, CANCELLED, INVALID, FAILED = "ok", "cancelled", "invalid", "failed"
+# What the server is to blame for; each has its line from the start, so that a first one shows as an increase.
+OURS = (FAILED, "STORE_UNAVAILABLE", "TIME_LIMIT", "TOO_MANY_CALLS", "ANSWER_TOO_LARGE")
 
 R = TypeVar("R")
 
 
 class CallMetrics(Collector):
-    """The calls of one server since its start; `names` are those of its tools and of what else is asked."""
+    """The calls of one server since its start: of its tools, and of what else it is asked for."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._names = frozenset(names)
+    def __init__(self, tools: Sequence[str], others: Sequence[str]) -> None:
+        self._names = frozenset((*tools, *others))
         self._calls = Counter(
             "tapedeck_calls",
             "Calls by tool or other request, and by what came of them: ok, cancelled (its client gave it up, "
@@ -61,8 +63,12 @@ class CallMetrics(Collector):
             "tapedeck_answer_bytes", "Bytes of the answers' text, in UTF-8.", ["tool"], registry=None
         )
         for name in self._names:
-            self._calls.labels(name, OK)
             self._seconds.labels(name)
+            for outcome in (OK, *OURS):
+                self._calls.labels(name, outcome)
+        for name in tools:
+            self._tokens.labels(name)
+            self._bytes.labels(name)
 
     def collect(self) -> Iterator[Metric]:
         for metric in (self._calls, self._seconds, self._tokens, self._bytes):

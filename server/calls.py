@@ -4,7 +4,7 @@ Invariant: a call ends in time whatever its question is, and one that its client
 the record it is at.
 """
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -33,9 +33,9 @@ R = TypeVar("R")
 class Calls:
     """The calls under way in one server with these tools."""
 
-    def __init__(self, bounds: Bounds, tools: Iterable[str]) -> None:
+    def __init__(self, bounds: Bounds, tools: Sequence[str]) -> None:
         self._bounds = bounds
-        self.metrics = CallMetrics([*tools, *OTHERS, PAGES])
+        self.metrics = CallMetrics(tools, (*OTHERS, PAGES))
         self.under_way = 0
 
     def guard(self, server: Server[Any]) -> None:
