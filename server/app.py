@@ -35,6 +35,7 @@ from server.runtime import settle, tune
 from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
+from server.status import STATUS_PATH, Server, StatusEndpoint
 from server.tools.tape import Tape
 from server.transport_metrics import TransportMetrics
 from server.transports import Transports, health, security
@@ -82,6 +83,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     closing = Closing(bounds.grace_s)
     transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
     loop_gap = LoopGap()
+    running_server = Server(tape, recorder, transports, settings.data_dir, started_ms=wall_clock())
     metrics = [
         LedgerMetrics(ledger),
         RestMetrics(recorder),
@@ -114,6 +116,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             Route(READY_PATH, ReadyEndpoint(ledger, recorder, wall_clock, answered), methods=["GET"]),
             *pages_routes(PagesEndpoint(mcp.pages, answered, transports.calls.within)),
             Route(METRICS_PATH, MetricsEndpoint(metrics, answered), methods=["GET"]),
+            Route(STATUS_PATH, StatusEndpoint(running_server, answered), methods=["GET"]),
             *transports.routes,
         ],
         middleware=[

@@ -26,8 +26,8 @@ from server import (
     backup_commands,
     config_command,
     export_command,
-    ledger_commands,
     service_manager,
+    status_command,
     verify_command,
 )
 from server.app import prepared_app, wall_clock
@@ -80,7 +80,10 @@ def _parser() -> argparse.ArgumentParser:
     exchange = commands.add_parser("exchange", help="the built-in exchange alone")
     _add_exchange_options(exchange)
     exchange.set_defaults(run=_exchange)
-    for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
+    status_command.add_command(
+        commands, partial(_add_settings, names=["data_dir", "host", "port"]), settings_from
+    )
+    for family in (export_command.add_command, verify_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
     backup_commands.add_commands(commands, partial(_add_settings, names=["data_dir"]), wall_clock)
     add_archive_commands(commands, _add_settings, settings_from, wall_clock)

@@ -36,6 +36,7 @@ NAMES = {
     "tapedeck_disk_bytes",
     "tapedeck_disk_free_bytes",
     "tapedeck_resident_bytes",
+    "tapedeck_private_bytes",
     "tapedeck_calls",
     "tapedeck_calls_under_way",
     "tapedeck_calls_limit",
@@ -88,7 +89,8 @@ def test_the_process_tells_of_itself_and_its_disk(client: TestClient) -> None:
     samples = {sample.name: sample for family in families for sample in family.samples}
     assert samples["tapedeck_build_info"].labels == {"version": version("tapedeck")}
     assert 0 < samples["tapedeck_disk_free_bytes"].value < samples["tapedeck_disk_bytes"].value
-    assert 10**7 < samples["tapedeck_resident_bytes"].value < 10**10
+    resident = samples["tapedeck_resident_bytes"].value
+    assert 10**7 < samples["tapedeck_private_bytes"].value < resident < 10**10
     assert samples["tapedeck_cpu_seconds_total"].value > 0
 
 
