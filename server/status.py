@@ -9,7 +9,6 @@ import time
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 from mcp.server.transport_security import TransportSecurityMiddleware, TransportSecuritySettings
 from pydantic import BaseModel, ConfigDict
@@ -121,18 +120,12 @@ class Status(Part):
     symbols: list[SymbolStatus]
 
 
-class Recorded(Health, Protocol):
-    """What is asked of the recorder."""
-
-    def figures(self) -> Figures: ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Server:
     """What a status is made of; `started_ms` is when the server was."""
 
     tape: Tape
-    recorder: Recorded
+    recorder: Health
     transports: Transports
     data_dir: Path
     started_ms: int

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from collectors.clock_check import Offset
+from collectors.figures import Figures, SymbolFigures
 from collectors.filling import FillingState
 from collectors.gap_watch import GapCounts
 from server.app import create_app
@@ -28,6 +29,7 @@ class Recorder(FakeRecording):
 
     known_ms: int | None = END_MS
     state: FillingState = NOTHING
+    lag_ms: int | None = 100
     clock_offset: Offset | None = field(default_factory=lambda: Offset(12, 40))
 
     def live_until_ms(self, symbol: str) -> int | None:
@@ -38,6 +40,10 @@ class Recorder(FakeRecording):
 
     def filling(self, symbol: str) -> FillingState:
         return self.state
+
+    def figures(self) -> Figures:
+        of_symbols = tuple(SymbolFigures(name, 0, 0, 0, None, self.lag_ms, True) for name in self.symbols)
+        return Figures(of_symbols, (), 1, {}, 0, 0, 0, 0, 0.0)
 
 
 @pytest.fixture
@@ -69,6 +75,13 @@ def state(**figures: int) -> FillingState:
         (Recorder(symbols=()), ["link"]),
         (Recorder(known_ms=None), ["link"]),
         (Recorder(known_ms=END_MS - 60_000), ["head_age"]),
+        (Recorder(lag_ms=12_000), ["lag"]),
+        (Recorder(lag_ms=9_900), []),
+        (Recorder(lag_ms=None), []),
+        # Our clock is ahead, and the events are on time.
+        (Recorder(lag_ms=12_000, clock_offset=Offset(-11_900, 40)), ["clock"]),
+        (Recorder(lag_ms=-1_000, clock_offset=Offset(12_000, 40)), ["clock", "lag"]),
+        (Recorder(lag_ms=12_000, known_ms=END_MS - 60_000), ["head_age", "lag"]),
         (Recorder(state=state(missing=7)), ["gaps"]),
         (Recorder(state=state(missing=7, out_of_reach=7, certified=3)), []),
         (Recorder(state=state(history=1_000)), ["warm_up"]),
