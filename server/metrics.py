@@ -46,6 +46,11 @@ class LedgerMetrics(Collector):
         yield GaugeMetricFamily(
             "tapedeck_ledger_bytes", "Size of the ledger's files.", value=self._ledger.bytes_on_disk
         )
+        yield GaugeMetricFamily(
+            "tapedeck_ledger_open_bytes",
+            "Memory that the trades of hours take that are not sealed yet.",
+            value=self._ledger.open_bytes,
+        )
         held = GaugeMetricFamily("tapedeck_trades_held", "Trades held.", labels=["symbol"])
         missing = GaugeMetricFamily(
             "tapedeck_trades_missing",

@@ -486,6 +486,12 @@ class TradeLedger:
             tape = self._tapes.get(symbol)
             return tape.rows if tape else 0
 
+    @property
+    def open_bytes(self) -> int:
+        """The memory of the columns of hours that are not sealed."""
+        with self._lock:
+            return sum(tape.open_bytes for tape in self._tapes.values())
+
     def runs(self, symbol: str) -> tuple[Run, ...]:
         """The runs of ids held, oldest first."""
         with self._lock:

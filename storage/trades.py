@@ -56,6 +56,11 @@ class TradeColumns:
     def __len__(self) -> int:
         return len(self.id)
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the columns."""
+        return sum(getattr(self, name).nbytes for name in _COLUMNS)
+
     @classmethod
     def empty(cls) -> Self:
         none = np.empty(0, np.int64)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.installed import installed, run, wheel_in
 from tests.processes import ROOT, inherited
 
 LEFT_OUT = shutil.ignore_patterns(
@@ -48,25 +49,6 @@ def test_the_locks_agree() -> None:
     assert pins("users.txt") <= pins("developers.txt")
 
 
-def wheel_in(directory: Path) -> Path:
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", directory / "dist"],
-        cwd=ROOT, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    return directory / "dist" / f"tapedeck-{version('tapedeck')}-py3-none-any.whl"
-
-
-def run(directory: Path, *command: object, **environment: object) -> str:
-    """What a command says that is run in this directory and must succeed."""
-    done = subprocess.run(
-        [str(part) for part in command], cwd=directory,
-        env=inherited() | {name: str(value) for name, value in environment.items()},
-        capture_output=True, text=True, timeout=600, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout + done.stderr
-
-
 def assert_works(directory: Path, python: Path, command: Path) -> None:
     """The installation that this Python belongs to answers tool calls of its own demo."""
     assert run(directory, command, "--version").strip() == f"tapedeck {version('tapedeck')}"
@@ -83,24 +65,21 @@ def test_the_wheel_runs_in_an_empty_environment_outside_the_checkout(tmp_path: P
     with zipfile.ZipFile(wheel) as files:
         tops = {name.split("/")[0].split("-")[0] for name in files.namelist()}
     assert tops == {"server", "collectors", "storage", "analytics", "tapedeck"}
-    shutil.copy(ROOT / "infra/install.sh", tmp_path)
-    shutil.copy(ROOT / "requirements/runtime.txt", tmp_path)
-    environment = tmp_path / "env"
-    run(tmp_path, "sh", "install.sh", environment, wheel, "runtime.txt", PYTHON=sys.executable)
-    assert "No broken requirements found" in run(tmp_path, environment / "bin/python", "-m", "pip", "check")
-    assert_works(tmp_path, environment / "bin/python", environment / "bin/tapedeck")
+    programs = installed(tmp_path, wheel)
+    assert "No broken requirements found" in run(tmp_path, programs / "python", "-m", "pip", "check")
+    assert_works(tmp_path, programs / "python", programs / "tapedeck")
 
 
 @pytest.fixture
 def installer(tmp_path: Path) -> Callable[[str], Path]:
     """Puts a program out of a package of its name into an environment of its own; where it is then."""
 
-    def installed(name: str) -> Path:
+    def put(name: str) -> Path:
         venv.create(tmp_path / name, with_pip=True)
         run(tmp_path, tmp_path / name / "bin/python", "-m", "pip", "install", "--quiet", name)
         return tmp_path / name / "bin" / name
 
-    return installed
+    return put
 
 
 @pytest.mark.long

@@ -17,6 +17,7 @@ NAMES = {
     "tapedeck_ledger_unwritten_trades",
     "tapedeck_ledger_refused_trades",
     "tapedeck_ledger_bytes",
+    "tapedeck_ledger_open_bytes",
     "tapedeck_trades_held",
     "tapedeck_trades_missing",
     "tapedeck_trades_certified",
@@ -76,6 +77,7 @@ def test_every_metric_has_a_help_text_and_the_ledgers_numbers(client: TestClient
     assert plain["tapedeck_ledger_writable"] == 1
     assert plain["tapedeck_ledger_unwritten_trades"] == plain["tapedeck_ledger_refused_trades"] == 0
     assert plain["tapedeck_ledger_bytes"] > 100
+    assert plain["tapedeck_ledger_open_bytes"] == 27 * (6 * 8 + 1)
     by_symbol = {
         name: {sample.labels["symbol"]: sample.value for sample in found[name].samples}
         for name in ("tapedeck_trades_held", "tapedeck_trades_missing")
