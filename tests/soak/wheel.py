@@ -30,7 +30,7 @@ from bench.goals import Goal
 from bench.measure import Figures
 from tests.installed import installed, wheel_in
 from tests.levers import until
-from tests.processes import Process, environment_for, inherited
+from tests.processes import ROOT, Process, environment_for, inherited
 
 ASKERS = 2
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -125,7 +125,22 @@ def soak(minutes: float, directory: Path, *, warmup_hours: float = 24) -> tuple[
         with running(programs / "tapedeck", directory, "serve", environment=settings) as server:
             url = server.until("MCP over SSE at ", within_s=60).split("MCP over SSE at ")[1].split("/sse")[0]
             until(lambda: httpx.get(f"{url}/readyz", trust_env=False).status_code == 200, within_s=READY_S)
-            return asyncio.run(_asked(url, minutes * 60))
+            with machine_gap() as gap:
+                figures, looks, asked = asyncio.run(_asked(url, minutes * 60))
+            return figures | gap, looks, asked
+
+
+@contextmanager
+def machine_gap() -> Iterator[Figures]:
+    """How late the machine itself was, known once the body is over."""
+    figures: Figures = {}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.soak.machine"], cwd=ROOT, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        yield figures
+        said, _ = child.communicate(timeout=30)
+    figures.update({f"machine_gap_{name}": value for name, value in json.loads(said).items()})
 
 
 async def _asked(url: str, seconds: float) -> tuple[Figures, list[Look], Asked]:
@@ -229,7 +244,9 @@ def print_report(figures: Figures, looks: list[Look], asked: Asked) -> None:
         at_min = (look.at_s - looks[0].at_s) / 60
         print(f"{at_min:6.1f} min  private {look.private_mb:7.2f} MB, open hours {look.open_mb:6.2f} MB")
     for name, value in figures.items():
-        print(f"{name:16} {value:10,.2f}")
+        print(f"{name:20} {value:10,.2f}")
+    if figures["machine_gap_p99_ms"] > 5:
+        print("the machine is late by itself: goals of the event loop say nothing of the server's")
     for words, count in asked.failed.most_common(5):
         print(f"failed {count} times: {words}")
     for goal in GOALS:
