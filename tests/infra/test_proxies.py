@@ -84,12 +84,16 @@ async def session(url: str, transport: str, context: ssl.SSLContext, idle_s: lis
             newest = await newest_trade(client, behind=newest)
 
 
+async def sessions(url: str, context: ssl.SSLContext, idle_s: list[float]) -> None:
+    """One over each transport, at the same time."""
+    await asyncio.gather(*(session(url, transport, context, idle_s) for transport in TRANSPORTS))
+
+
 @pytest.mark.parametrize("front", FRONTS)
 def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, demo: str, front: Front) -> None:
     with front(tmp_path, demo) as port:
         url, context = f"https://{HOST}:{port}", trusting(tmp_path)
-        for transport in TRANSPORTS:
-            asyncio.run(session(url, transport, context, [1.0]))
+        asyncio.run(sessions(url, context, [1.0]))
         with httpx.Client(verify=context, trust_env=False) as client:
             assert client.get(f"{url}/healthz").json() == {"status": "ok"}
             for path, word in (("/metrics", "tapedeck_"), ("/status", "uptime_s")):

@@ -16,7 +16,7 @@ from tests.installed import installed, run, wheel_in
 from tests.processes import ROOT, inherited
 
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", ".tools", "dist", "__pycache__", ".*_cache", ".hypothesis"
+    ".git", ".venv*", ".tools", "dist", "__pycache__", ".*_cache", ".hypothesis", "node_modules"
 )
 EPOCH = "1700000000"
 
