@@ -253,7 +253,7 @@ def test_a_running_server_is_asked(running: tuple[str, Path], capsys: pytest.Cap
     assert main(["status", port_of(url)]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    assert f"simulated, up {duration(asked(url).uptime_s).split()[0]}"[:14] in said.out
+    assert "simulated, up " in said.out
     assert "\x1b" not in said.out
 
 
