@@ -36,7 +36,7 @@ test: $(DEVELOPERS)
 	$(BIN)/pytest -m "not long"
 
 test-long: $(DEVELOPERS)
-	$(BIN)/pytest
+	HYPOTHESIS_PROFILE=long $(BIN)/pytest
 
 # The clients of other languages and of other environments; needs Node's npm.
 CLIENTS := tests/clients

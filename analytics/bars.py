@@ -4,7 +4,6 @@ Invariant: bars begin on multiples of their width since 1970 UTC, so that the sa
 every window; every sum is exact. A stretch without a trade has no bar.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -17,7 +16,7 @@ from analytics.errors import NoTrades, OptionInvalid
 from analytics.rows import exact_total
 from storage.candles import MINUTE_MS, MinuteCandles
 from storage.histograms import exact_dot
-from storage.trades import INT64_MAX, IntArray, TradeColumns, decimal_of
+from storage.trades import INT64_MAX, IntArray, TapeColumns, decimal_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +114,7 @@ def whole(candles: MinuteCandles) -> Bars:
 def _of_candles(candles: MinuteCandles, at: IntArray, width_ms: int) -> Bars:
     """One bar for each value of `at`, (candles,) ascending: the bar that each candle belongs to."""
     first = np.flatnonzero(np.diff(at, prepend=-1))
-    bounds = list(pairwise([*first.tolist(), len(at)]))
-    last = np.array([stop - 1 for _, stop in bounds], np.int64)
+    last = np.append(first[1:], len(at))[: len(first)] - 1
     # T steps back at times: the lowest and the highest id need not lie in the first and the last minute.
     opening, closing = np.lexsort((candles.first_id, at))[first], np.lexsort((candles.last_id, at))[last]
     return Bars(
@@ -126,16 +124,23 @@ def _of_candles(candles: MinuteCandles, at: IntArray, width_ms: int) -> Bars:
         _reduced(np.maximum, candles.high, first),
         _reduced(np.minimum, candles.low, first),
         candles.close[closing],
-        _summed(candles.buy, bounds),
-        _summed(candles.sell, bounds),
+        _summed(candles.buy, first),
+        _summed(candles.sell, first),
         _reduced(np.add, candles.trades, first),
-        tuple(sum(candles.notional[a:b]) for a, b in bounds),
+        _notional(candles, first),
         candles.price_exp,
         candles.quantity_exp,
     )
 
 
-def bars_of_trades(trades: TradeColumns, width_ms: int) -> Bars:
+def _notional(candles: MinuteCandles, first: IntArray) -> tuple[int, ...]:
+    """That of each bar; `first` is its first candle."""
+    if len(first) == len(candles):
+        return candles.notional
+    return tuple(sum(candles.notional[a:b]) for a, b in pairwise([*first.tolist(), len(candles)]))
+
+
+def bars_of_trades(trades: TapeColumns, width_ms: int) -> Bars:
     """Bars of any whole width in milliseconds out of rows with ids ascending."""
     rows = (trades if bool(trades.valid.all()) else trades.take(trades.valid)).reduced()
     at = rows.time_ms // width_ms
@@ -152,8 +157,8 @@ def bars_of_trades(trades: TradeColumns, width_ms: int) -> Bars:
         _reduced(np.maximum, price, first),
         _reduced(np.minimum, price, first),
         price[[stop - 1 for _, stop in bounds]],
-        _summed(np.where(rows.buyer_is_maker, 0, quantity), bounds),
-        _summed(np.where(rows.buyer_is_maker, quantity, 0), bounds),
+        _summed(quantity * ~rows.buyer_is_maker, first),
+        _summed(quantity * rows.buyer_is_maker, first),
         np.array([stop - start for start, stop in bounds], np.int64),
         tuple(exact_dot(quantity[a:b], price[a:b]) for a, b in bounds),
         rows.price_exp,
@@ -198,11 +203,11 @@ def _reduced(how: np.ufunc, values: IntArray, first: IntArray) -> IntArray:
     return reduced
 
 
-def _summed(values: IntArray, bounds: Sequence[tuple[int, int]]) -> IntArray:
-    """Exact sum of each group; ValueError where one does not fit in 64 bits."""
+def _summed(values: IntArray, first: IntArray) -> IntArray:
+    """Exact sum of each group, which begin at `first`; ValueError where one does not fit in 64 bits."""
     if exact_total(values) <= INT64_MAX:
-        return _reduced(np.add, values, np.array([start for start, _ in bounds], np.int64))
-    sums = [exact_total(values[a:b]) for a, b in bounds]
+        return _reduced(np.add, values, first)
+    sums = [exact_total(group) for group in np.split(values, first[1:])]
     if max(sums) > INT64_MAX:
         raise ValueError(f"a bar's volume does not fit in 64 bits: {max(sums)}")
     return np.array(sums, np.int64)

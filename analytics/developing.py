@@ -16,7 +16,7 @@ from analytics.profile import STEP, ValueAreaMethod, check_value_area
 from analytics.rows import Rows
 from analytics.tape import counting, row_of
 from storage.histograms import exact_bincount
-from storage.trades import BoolArray, IntArray, TradeColumns, rescale
+from storage.trades import BoolArray, IntArray, TapeColumns, rescale
 
 MINUTE_MS = 60_000
 # Minutes times rows that are worked on at once: 4 MB a column of that many.
@@ -48,7 +48,7 @@ class DevelopingLevels:
 
 
 def developing_levels(
-    trades: Iterable[TradeColumns],
+    trades: Iterable[TapeColumns],
     rows: Rows,
     *,
     start_ms: int,
@@ -77,7 +77,7 @@ def developing_levels(
 
 
 def _by_minute(
-    trades: Iterable[TradeColumns], rows: Rows, start_ms: int, end_ms: int
+    trades: Iterable[TapeColumns], rows: Rows, start_ms: int, end_ms: int
 ) -> Iterator[tuple[int, IntArray]]:
     """Each minute that was traded in, ascending, and the volume that its trades added to each row."""
     held: dict[int, IntArray] = {}
@@ -93,7 +93,7 @@ def _by_minute(
     yield from sorted(held.items())
 
 
-def _minutes_of(chunk: TradeColumns, rows: Rows) -> Iterator[tuple[int, IntArray]]:
+def _minutes_of(chunk: TapeColumns, rows: Rows) -> Iterator[tuple[int, IntArray]]:
     minute = chunk.time_ms // MINUTE_MS
     first, last = int(minute.min()), int(minute.max())
     cells = (minute - first) * len(rows) + row_of(chunk, rows)

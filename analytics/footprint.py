@@ -12,9 +12,9 @@ import numpy as np
 from analytics.bars import CLOCK_WIDTHS_MS, Bars, bars, width_words
 from analytics.errors import NoTrades, OptionInvalid
 from analytics.rows import Rows, row_index
+from analytics.tape import counting, runs
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.histograms import exact_bincount
-from storage.trades import IntArray, TradeColumns
+from storage.trades import IntArray, TapeColumns
 
 MOST_BARS = 500
 
@@ -53,7 +53,7 @@ class Footprint:
 
 
 def footprint(
-    trades: Iterable[TradeColumns],
+    trades: Iterable[TapeColumns],
     candles: MinuteCandles,
     rows: Rows,
     *,
@@ -87,20 +87,17 @@ class FootprintPass:
         bar_count = (end_ms - 1) // width_ms - self._first_bar + 1
         self._cells = np.zeros((bar_count, len(rows), 2), np.int64)
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those outside the window and those marked invalid do not count."""
-        chunk = chunk.within(*self._window)
-        valid = chunk.valid
-        chunk = chunk if bool(valid.all()) else chunk.take(valid)
+        chunk = counting(chunk, *self._window)
         if len(chunk) == 0:
             return
         chunk = chunk.at_exponents(chunk.price_exp, self._rows.quantity_exp)
-        bar = chunk.time_ms // self._width_ms - self._first_bar
-        first, stop = int(bar.min()), int(bar.max()) + 1
-        row = row_index(chunk.price_int, chunk.price_exp, self._rows)
-        cell = ((bar - first) * len(self._rows) + row) * 2 + chunk.buyer_is_maker
-        touched = self._cells[first:stop]
-        touched += exact_bincount(cell, chunk.quantity_int, touched.size).reshape(touched.shape)
+        cell = row_index(chunk.price_int, chunk.price_exp, self._rows)
+        cell *= 2
+        cell += chunk.buyer_is_maker
+        for bar, run in runs(chunk.time_ms // self._width_ms):
+            np.add.at(self._cells[bar - self._first_bar].reshape(-1), cell[run], chunk.quantity_int[run])
 
     def result(self) -> Footprint:
         """What has been read."""

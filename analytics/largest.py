@@ -72,13 +72,14 @@ class TopShare:
         self._listed = Tally()
 
     def add(self, found: ChunkStrokes) -> None:
-        alike = found.bought[found.notional == self._floor]
-        buys = int(np.count_nonzero(alike))
-        self._alike = self._alike[0] + buys, self._alike[1] + len(alike) - buys
-        above = np.flatnonzero(found.notional > self._floor)
-        self._notional = np.concatenate([self._notional, found.notional[above]])
-        self._bought = np.concatenate([self._bought, found.bought[above]])
-        self._listed.list(found, np.flatnonzero(found.notional >= self._floor))
+        reached = np.flatnonzero(found.notional >= self._floor)
+        notional, bought = found.notional[reached], found.bought[reached]
+        above = notional > self._floor
+        buys, alike = int(np.count_nonzero(bought & ~above)), int(np.count_nonzero(~above))
+        self._alike = self._alike[0] + buys, self._alike[1] + alike - buys
+        self._notional = np.concatenate([self._notional, notional[above]])
+        self._bought = np.concatenate([self._bought, bought[above]])
+        self._listed.list(found, reached)
         if len(self._notional) > 2 * self._most:
             self._raise_floor()
 

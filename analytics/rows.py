@@ -15,7 +15,7 @@ import numpy as np
 
 from analytics.errors import BinsTooWide, NoTrades, RowSizeInvalid, RowTooFine
 from storage.histograms import PriceHistogram, exact_bincount
-from storage.trades import INT64_MAX, IntArray, decimal_of, decimals_of, rescale, smallest_exponent
+from storage.trades import INT64_MAX, IntArray, decimal_of, decimals_of, rescale
 
 MAX_ROWS = 2_000
 PROFILE_ROWS = 100
@@ -160,15 +160,16 @@ def rows_of(ticks: TickHistogram, row_ticks: int) -> Rows:
 def row_index(price_int: IntArray, price_exp: int, rows: Rows) -> IntArray:
     """Index into `rows` of each price, (n,) int64. Raises ValueError where one lies outside them."""
     exponent = max(price_exp, decimals_of(rows.row_size))
-    price = rescale(price_int, price_exp, exponent)
-    return within_rows(price // int(rows.row_size.scaleb(exponent)) - rows.first, rows)
-
-
-def within_rows(row: IntArray, rows: Rows) -> IntArray:
-    """The same indices; ValueError where one is of no row."""
-    if int(row.min()) < 0 or int(row.max()) >= len(rows):
-        raise ValueError(f"trades lie outside rows {rows.low(0):f}-{rows.high(len(rows) - 1):f}")
+    row: IntArray = rescale(price_int, price_exp, exponent) // int(rows.row_size.scaleb(exponent))
+    row -= rows.first
+    check_within(int(row.min()), int(row.max()), rows)
     return row
+
+
+def check_within(lowest: int, highest: int, rows: Rows) -> None:
+    """ValueError where one of these indices is of no row."""
+    if lowest < 0 or highest >= len(rows):
+        raise ValueError(f"trades lie outside rows {rows.low(0):f}-{rows.high(len(rows) - 1):f}")
 
 
 def profile_row_ticks(ticks: TickHistogram, row_size: Decimal | None = None) -> int:
@@ -256,10 +257,8 @@ def exact_total(values: IntArray) -> int:
 
 
 def _quantity_exponent(histogram: PriceHistogram, lot: Decimal | None) -> int:
-    if lot is None or decimals_of(lot) >= histogram.quantity_exp:
-        return histogram.quantity_exp if lot is None else decimals_of(lot)
-    needed = (smallest_exponent(side, histogram.quantity_exp) for side in (histogram.buy, histogram.sell))
-    return max(decimals_of(lot), *needed)
+    """The lot's decimals, or those of the trades where they have more, whatever their sums come to."""
+    return histogram.quantity_exp if lot is None else max(decimals_of(lot), histogram.quantity_exp)
 
 
 def _whole_ticks(row_size: Decimal, tick: Decimal) -> int:

@@ -24,7 +24,9 @@ RESAMPLES = 200
 MIN_BLOCKS = 6
 # Weighted sums are formed in float64, which is exact below 2**53; weights leave 4 bits of that.
 MOST_BITS = 49
-ROWS_AT_ONCE = 128
+# Products of so many factors are formed by one thread. BLAS shares larger ones with others, which then wait
+# busily for the next: that took up to 30 ms of CPU a question.
+MOST_FACTORS = 1 << 18
 
 
 def stabilities(
@@ -44,30 +46,35 @@ def stabilities(
     traded = np.flatnonzero(blocks.any(axis=1))
     if len(traded) < MIN_BLOCKS or not zones:
         return [None] * len(zones)
-    kept = [0] * len(zones)
-    for volume in _resampled(blocks, traded, poisson_weights(symbol, first_block + traded)):
-        for at, is_thin in enumerate(_still_thin(volume, zones, rule, threshold_pct)):
-            kept[at] += is_thin
-    return [count / RESAMPLES for count in kept]
+    resamples = _resampled(blocks, traded, poisson_weights(symbol, first_block + traded))
+    share = Fraction(threshold_pct) / 100
+    limits = [_limit(volume, rule, share) for volume in resamples]
+    return [_kept(resamples[:, zone.rows].sum(axis=1), limits, zone) / RESAMPLES for zone in zones]
 
 
-def _still_thin(
-    volume: IntArray, zones: Sequence[ThinZone], rule: Rule, threshold_pct: Decimal
-) -> list[bool]:
-    """Whether each zone's raw mean is under the threshold of this resample's own core."""
+def _limit(volume: IntArray, rule: Rule, share: Fraction) -> Fraction:
+    """What a mean row of a thin zone is under: the share of this resample's own core."""
     if not volume.any():
-        return [False] * len(zones)
+        return Fraction(0)
     first, last = core_rows(volume)
-    limit = baseline_of(volume[first : last + 1], rule) * Fraction(threshold_pct) / 100
-    return [int(volume[zone.rows].sum()) < limit * (zone.last - zone.first + 1) for zone in zones]
+    return baseline_of(volume[first : last + 1], rule) * share
+
+
+def _kept(volume: IntArray, limits: Sequence[Fraction], zone: ThinZone) -> int:
+    """In how many resamples the zone, whose volume in each is given, has a raw mean under the limit."""
+    rows = zone.last - zone.first + 1
+    return sum(
+        total * limit.denominator < limit.numerator * rows
+        for total, limit in zip(volume.tolist(), limits, strict=True)
+    )
 
 
 def _resampled(blocks: IntArray, traded: IntArray, weights: npt.NDArray[np.float64]) -> IntArray:
     """The volume by row of each resample, (resamples, rows), in units that keep the sums exact."""
     spare_bits = max(int(blocks.sum()).bit_length() - MOST_BITS, 0)
     sums = np.empty((len(weights), blocks.shape[1]), np.int64)
-    # Some rows at a time: copies of all blocks would be the most memory that a question takes.
-    for rows in (slice(at, at + ROWS_AT_ONCE) for at in range(0, blocks.shape[1], ROWS_AT_ONCE)):
+    at_once = max(MOST_FACTORS // weights.size, 1)
+    for rows in (slice(at, at + at_once) for at in range(0, blocks.shape[1], at_once)):
         sums[:, rows] = weights @ (blocks[traded, rows] >> spare_bits).astype(np.float64)
     return sums
 

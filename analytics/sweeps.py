@@ -13,12 +13,12 @@ from typing import Literal
 import numpy as np
 
 from analytics.errors import NoTrades
-from analytics.largest import Sums, Tally, TopShare
+from analytics.largest import Tally, TopShare
 from analytics.rows import exact_total
 from analytics.strokes import ChunkStrokes, StrokeColumns
 from storage.candles import MinuteCandles
 from storage.histograms import exact_bincount
-from storage.trades import INT64_MAX, IntArray, TradeColumns, decimal_of
+from storage.trades import INT64_MAX, IntArray, TapeColumns, decimal_of
 
 Side = Literal["buy", "sell"]
 
@@ -31,8 +31,8 @@ LARGE_ONE_IN = 1_000
 # Sizes go by powers of two of the quote asset; 2**60 of it have never been traded at once.
 SIZES = 64
 SMALLEST_POWER = -4
-# Integers below it are exact as floats.
-FLOAT_EXACT = 2**53
+# Of float64: bits below the exponent, and the exponent of what begins at a half.
+MANTISSA_BITS, HALF_EXPONENT = 52, 1022
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ class TapeStrokes:
 
 
 def tape_strokes(
-    trades: Iterable[TradeColumns], candles: MinuteCandles, *, min_notional: Decimal | None = None
+    trades: Iterable[TapeColumns], candles: MinuteCandles, *, min_notional: Decimal | None = None
 ) -> TapeStrokes:
     """Large trades, sweeps and sizes of `trades`, chunks in id order, of which `candles` are the candles.
 
@@ -126,19 +126,17 @@ class StrokePass:
         # There are no more strokes than trades, so that the thousandth of them are among these.
         self._large = TopShare(exact_total(candles.trades) // LARGE_ONE_IN + 1)
         self._sweeps = Tally()
-        self._all = Sums()
         self._sizes = np.zeros((2, SIZES), np.int64)
-        self._size_sums = np.zeros((2, SIZES), np.int64)
+        # Of Python's integers, since all hours together may exceed 64 bits.
+        self._size_sums = np.zeros((2, SIZES), np.object_)
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those marked invalid do not count."""
-        valid = chunk.valid
-        rows = chunk if bool(valid.all()) else chunk.take(valid)
+        rows = chunk.of_valid()
         if len(rows) == 0:
             return
         found = ChunkStrokes.of(rows.at_exponents(self._price_exp, self._quantity_exp))
-        self._all.add(found.notional, found.bought)
-        self._sweeps.add(found, np.flatnonzero(found.prices >= SWEEP_PRICES))
+        self._sweeps.add(found, found.with_prices(SWEEP_PRICES))
         self._count_sizes(found)
         if self._asked is None:
             self._large.add(found)
@@ -147,7 +145,7 @@ class StrokePass:
 
     def result(self) -> TapeStrokes:
         """What has been read. Raises NoTrades where that is nothing."""
-        strokes = sum(self._all.count)
+        strokes = int(self._sizes.sum())
         if strokes == 0:
             raise NoTrades
         threshold, large = self._found_large(strokes)
@@ -156,7 +154,7 @@ class StrokePass:
             threshold=decimal_of(threshold, self._exponent),
             large=self._strokes(large),
             sweeps=self._strokes(self._sweeps),
-            sweep_share_pct=100 * sum(self._sweeps.sums.notional) / sum(self._all.notional),
+            sweep_share_pct=100 * sum(self._sweeps.sums.notional) / int(self._size_sums.sum()),
             sizes=self._buckets(),
         )
 
@@ -168,7 +166,7 @@ class StrokePass:
 
     def _count_sizes(self, found: ChunkStrokes) -> None:
         bucket = size_bucket(found.notional, self._exponent)
-        cells = np.where(found.bought, bucket, bucket + SIZES)
+        cells = bucket + np.multiply(~found.bought, SIZES, dtype=np.int64)
         self._sizes += np.bincount(cells, minlength=2 * SIZES).reshape(2, SIZES)
         self._size_sums += exact_bincount(cells, found.notional, 2 * SIZES).reshape(2, SIZES)
 
@@ -214,7 +212,7 @@ def size_bucket(notional: IntArray, exponent: int) -> IntArray:
     holds 2**(i - 5) <= notional < 2**(i - 4), bucket 0 all below 2**-4."""
     if int(notional.max(initial=0)) < FLOAT_EXACT:
         # The quotient of such integers never rounds up to a power of two that it does not reach.
-        power = np.frexp(notional / 10**exponent)[1].astype(np.int64)
+        power = ((notional / 10**exponent).view(np.int64) >> MANTISSA_BITS) - HALF_EXPONENT
     else:
         reached = [_units(Decimal(2) ** n, exponent) for n in range(SMALLEST_POWER, SMALLEST_POWER + SIZES)]
         edges = np.array([min(edge, INT64_MAX) for edge in reached])

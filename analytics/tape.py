@@ -4,18 +4,21 @@ Invariant: each chunk is read once and not kept; what is kept grows with the row
 of crossings, never with the number of trades.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from analytics.rows import Rows, row_index, within_rows
+from analytics.rows import Rows, check_within, row_index
 from analytics.stability import BLOCK_MS
 from analytics.thin import ThinZone
 from analytics.visits import VisitCounter, ZoneVisits
 from storage.histograms import exact_bincount
-from storage.trades import INT64_MAX, IntArray, TradeColumns, decimals_of, rescale
+from storage.trades import INT64_MAX, IntArray, TapeColumns, decimals_of, rescale
 
+T = TypeVar("T", bound=TapeColumns)
 FloatArray = npt.NDArray[np.float64]
 
 FIVE_MINUTES_MS = 5 * 60_000
@@ -53,7 +56,7 @@ class TapePass:
         self._first_bin = start_ms // FIVE_MINUTES_MS
         self.closes = np.full(max((end_ms - 1) // FIVE_MINUTES_MS - self._first_bin, 0), np.nan)
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those outside the window and those marked invalid do not count.
 
         Raises ValueError where a trade lies outside the rows: then they are of other trades.
@@ -62,13 +65,19 @@ class TapePass:
         for first in range(0, len(chunk), ROWS_AT_ONCE):
             self._read(chunk.take(slice(first, first + ROWS_AT_ONCE)))
 
-    def _read(self, chunk: TradeColumns) -> None:
+    def _read(self, chunk: TapeColumns) -> None:
         half = half_of(chunk, self._rows)
         row = half >> 1
-        self._sum_blocks(chunk, half)
         self._visits.read(row, chunk.time_ms)
         self._date_rows(chunk, row)
-        self._close_bins(chunk)
+        for five_minutes, run in runs(chunk.time_ms // FIVE_MINUTES_MS):
+            self._sum(
+                five_minutes * FIVE_MINUTES_MS // BLOCK_MS,
+                half[run],
+                chunk.quantity_int[run],
+                chunk.quantity_exp,
+            )
+            self._close(five_minutes, int(chunk.price_int[run][-1]) / 10**chunk.price_exp)
 
     def visits(self) -> list[ZoneVisits]:
         """Of each zone."""
@@ -84,40 +93,41 @@ class TapePass:
         first, last = self._first_ms[zone.rows], self._last_ms[zone.rows]
         return bool(np.all((last != _NEVER) & (first // HALF_HOUR_MS == last // HALF_HOUR_MS)))
 
-    def _sum_blocks(self, chunk: TradeColumns, half: IntArray) -> None:
-        block = chunk.time_ms // BLOCK_MS
-        first, last = int(block.min()), int(block.max())
-        shape = last - first + 1, len(self._rows), 2
-        cells = (block - first) * (2 * len(self._rows)) + half
-        sums = exact_bincount(cells, chunk.quantity_int, shape[0] * shape[1] * 2)
-        volume = rescale(sums, chunk.quantity_exp, self._rows.quantity_exp).reshape(shape)
-        self.halves += volume.sum(axis=0)
-        self.blocks[first - self.first_block : last + 1 - self.first_block] += volume.sum(axis=2)
+    def _sum(self, block: int, half: IntArray, quantity: IntArray, quantity_exp: int) -> None:
+        sums = exact_bincount(half, quantity, self.halves.size)
+        volume = rescale(sums, quantity_exp, self._rows.quantity_exp).reshape(self.halves.shape)
+        self.halves += volume
+        self.blocks[block - self.first_block] += volume.sum(axis=1)
 
-    def _date_rows(self, chunk: TradeColumns, row: IntArray) -> None:
+    def _close(self, five_minutes: int, price: float) -> None:
+        """The last price so far of one bin; the one that the window's end cuts has none."""
+        if five_minutes - self._first_bin < len(self.closes):
+            self.closes[five_minutes - self._first_bin] = price
+
+    def _date_rows(self, chunk: TapeColumns, row: IntArray) -> None:
         inside = np.flatnonzero(self._watched[row])
         np.minimum.at(self._first_ms, row[inside], chunk.time_ms[inside])
         np.maximum.at(self._last_ms, row[inside], chunk.time_ms[inside])
 
-    def _close_bins(self, chunk: TradeColumns) -> None:
-        bins = chunk.time_ms // FIVE_MINUTES_MS - self._first_bin
-        closing = np.append(np.flatnonzero(bins[1:] != bins[:-1]), len(bins) - 1)
-        closing = closing[bins[closing] < len(self.closes)]
-        self.closes[bins[closing]] = chunk.price_int[closing] / 10**chunk.price_exp
 
-
-def counting(chunk: TradeColumns, start_ms: int, end_ms: int) -> TradeColumns:
+def counting(chunk: T, start_ms: int, end_ms: int) -> T:
     """The rows that count for [start_ms, end_ms): those inside that are valid."""
-    chunk = chunk.within(start_ms, end_ms)
-    return chunk if bool(chunk.valid.all()) else chunk.take(chunk.valid)
+    return chunk.within(start_ms, end_ms).of_valid()
 
 
-def row_of(trades: TradeColumns, rows: Rows) -> IntArray:
+def runs(values: IntArray) -> Iterator[tuple[int, slice]]:
+    """The runs of equal values, at least one, in order: the value, and where it lies."""
+    changes = np.flatnonzero(values[1:] != values[:-1]) + 1
+    for first, stop in pairwise([0, *changes.tolist(), len(values)]):
+        yield int(values[first]), slice(first, stop)
+
+
+def row_of(trades: TapeColumns, rows: Rows) -> IntArray:
     """Index into `rows` of each trade's price, (n,) int64. Raises ValueError where one lies outside them."""
     return row_index(trades.price_int, trades.price_exp, rows)
 
 
-def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
+def half_of(trades: TapeColumns, rows: Rows) -> IntArray:
     """Twice the index into `rows` of each trade's price, plus 1 in the upper half of a row, (n,) int64.
 
     Of a row of m ticks the lower half has floor(m/2). Raises ValueError where a price lies outside the rows.
@@ -125,15 +135,16 @@ def half_of(trades: TradeColumns, rows: Rows) -> IntArray:
     price, tick = _in_common(trades, rows)
     half, odd = divmod(rows.row_ticks, 2)
     if not odd:
-        found: IntArray = price // (tick * half) - 2 * rows.first
+        found: IntArray = price // (tick * half)
+        found -= 2 * rows.first
     else:
         row = price // (tick * rows.row_ticks)
         found = 2 * (row - rows.first) + (price - row * (tick * rows.row_ticks) >= tick * half)
-    within_rows(found >> 1, rows)
+    check_within(int(found.min()) // 2, int(found.max()) // 2, rows)
     return found
 
 
-def _in_common(trades: TradeColumns, rows: Rows) -> tuple[IntArray, int]:
+def _in_common(trades: TapeColumns, rows: Rows) -> tuple[IntArray, int]:
     """The trades' prices, and the rows' tick, as integers of one exponent."""
     exponent = max(trades.price_exp, decimals_of(rows.tick))
     return rescale(trades.price_int, trades.price_exp, exponent), int(rows.tick.scaleb(exponent))

@@ -15,7 +15,7 @@ from analytics.bars import DAY_MS, Bars, bars
 from analytics.rows import exact_total
 from analytics.tape import FIVE_MINUTES_MS, FloatArray
 from storage.candles import MINUTE_MS, MinuteCandles
-from storage.trades import IntArray, TradeColumns, decimal_of
+from storage.trades import IntArray, TapeColumns, decimal_of
 
 BUCKETS = 50
 HOUR_MS = 60 * MINUTE_MS
@@ -73,18 +73,20 @@ class VpinPass:
         self._read = self._bought = 0
         self._edges: list[IntArray] = []
 
-    def read(self, chunk: TradeColumns) -> None:
+    def read(self, chunk: TapeColumns) -> None:
         """Takes in the next trades; those marked invalid hold nothing."""
         if self.size == 0 or len(chunk) == 0:
             return
         quantity = chunk.at_exponents(chunk.price_exp, self._exponent).quantity_int
-        volume = np.cumsum(quantity) + self._read
-        bought = np.cumsum(np.where(chunk.buyer_is_maker, 0, quantity)) + self._bought
-        edges = np.arange(self._read // self.size + 1, int(volume[-1]) // self.size + 1) * self.size
+        sold = chunk.buyer_is_maker
+        volume, bought = np.cumsum(quantity), np.cumsum(quantity * ~sold)
+        first, stop = (read // self.size + 1 for read in (self._read, self._read + int(volume[-1])))
+        edges = np.arange(first, stop) * self.size - self._read
         at = np.searchsorted(volume, edges)
-        beyond = np.where(chunk.buyer_is_maker[at], 0, volume[at] - edges)
-        self._edges.append(bought[at] - beyond)
-        self._read, self._bought = int(volume[-1]), int(bought[-1])
+        beyond = np.where(sold[at], 0, volume[at] - edges)
+        self._edges.append(self._bought + bought[at] - beyond)
+        self._read += int(volume[-1])
+        self._bought += int(bought[-1])
 
     def result(self) -> Vpin | None:
         """None below 50 whole buckets, which a window of less than a day cannot have."""
@@ -95,9 +97,7 @@ class VpinPass:
         return Vpin(value, decimal_of(self.size, self._exponent), len(edges) - 1)
 
 
-def vpin(
-    trades: Iterable[TradeColumns], candles: MinuteCandles, *, start_ms: int, end_ms: int
-) -> Vpin | None:
+def vpin(trades: Iterable[TapeColumns], candles: MinuteCandles, *, start_ms: int, end_ms: int) -> Vpin | None:
     """Volume-synchronised probability of informed trading of [start_ms, end_ms), None below 50 buckets.
 
     VPIN = Σ|buy − sell| / (50 V) over the last 50 buckets of V = a fiftieth of the window's volume a day,

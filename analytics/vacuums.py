@@ -32,7 +32,7 @@ from analytics.tape import TapePass, mean_squared_return
 from analytics.thin import Kind, Rule, ThinZone, ThinZones, checked_threshold, thin_zones
 from analytics.visits import ZoneVisits
 from storage.histograms import PriceHistogram
-from storage.trades import TradeColumns
+from storage.trades import TapeColumns
 
 MAX_VACUUMS = 10
 # A shorter window has too few half-hours for "traded in one of them only" to say anything.
@@ -119,7 +119,7 @@ class LiquidityVacuums:
 
 def liquidity_vacuums(
     histogram: PriceHistogram,
-    trades: Iterable[TradeColumns],
+    trades: Iterable[TapeColumns],
     *,
     symbol: str,
     tick: Decimal,
@@ -214,7 +214,7 @@ def _placed(zone: ThinZone, window: _Window) -> _PlacedZone:
     return _PlacedZone(zone, f"v-{window.symbol}-{low:f}-{high:f}", low, high)
 
 
-def _read(trades: Iterable[TradeColumns], window: _Window, zones: Sequence[_PlacedZone]) -> TapePass:
+def _read(trades: Iterable[TapeColumns], window: _Window, zones: Sequence[_PlacedZone]) -> TapePass:
     followed = [placed.zone for placed in zones]
     tape = TapePass(window.rows, followed, start_ms=window.start_ms, end_ms=window.end_ms)
     for chunk in trades:

@@ -55,7 +55,9 @@ class VisitCounter:
         if not self._places:
             return
         stretch = self._stretch[row]
-        moved = np.flatnonzero(np.diff(stretch, prepend=self._last))
+        moved = np.flatnonzero(stretch[1:] != stretch[:-1]) + 1
+        if stretch[0] != self._last:
+            moved = np.append(0, moved)
         self._last = int(stretch[-1])
         self._pending.append((stretch[moved], time_ms[moved]))
         if sum(len(stretches) for stretches, _ in self._pending) >= MOST_PENDING:
@@ -124,7 +126,8 @@ def _stretches_between(zones: Sequence[ThinZone], rows: int) -> tuple[IntArray, 
     """The stretch of each row, and the first row of each stretch: in one, no zone tells rows apart."""
     bounds = {at for zone in zones for at in (zone.first - 1, zone.first, zone.last + 1, zone.last + 2)}
     starts = np.array(sorted({0} | {at for at in bounds if 0 < at < rows}), np.int64)
-    return np.searchsorted(starts, np.arange(rows), side="right") - 1, starts
+    stretch = np.searchsorted(starts, np.arange(rows), side="right") - 1
+    return stretch.astype(np.int16), starts
 
 
 def _places(zone: ThinZone, row: IntArray) -> Places:

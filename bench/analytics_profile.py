@@ -75,7 +75,7 @@ def _vacuums(ledger: TradeLedger) -> Figures:
 def _developing(ledger: TradeLedger, start_ms: int, end_ms: int) -> int:
     profile = profile_of(ledger, SYMBOL, start_ms, end_ms)
     with ledger.view(SYMBOL) as view:
-        chunks = view.chunks(start_ms, end_ms)
+        chunks = view.tape(start_ms, end_ms)
         return len(developing_levels(chunks, profile.rows, start_ms=start_ms, end_ms=end_ms))
 
 

@@ -51,7 +51,7 @@ def vacuums_of(ledger: TradeLedger, symbol: str, start_ms: int, end_ms: int) -> 
         )  # fmt: skip
 
         def with_trades(histogram: PriceHistogram) -> LiquidityVacuums:
-            return analyse(histogram, in_id_order(view.chunks(start_ms, end_ms), view.id_spans()))
+            return analyse(histogram, in_id_order(view.tape(start_ms, end_ms), view.id_spans()))
 
         return over_prices(view, start_ms, end_ms, with_trades)
 

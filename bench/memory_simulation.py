@@ -69,5 +69,5 @@ def _columns(
 ) -> TradeColumns:
     n = len(price)
     ids, quantity = np.arange(n), rng.integers(1_000, 100_000, n)
-    trades = TradeColumns(ids, START_MS + time_ms, price, quantity, ids, ids, rng.random(n) < 0.5, 2, 5)
+    trades = TradeColumns(ids, START_MS + time_ms, price, quantity, rng.random(n) < 0.5, 2, 5, ids, ids)
     return trades.take(~thin | (rng.random(n) < KEPT))

@@ -19,8 +19,8 @@ import structlog
 from bench.measure import Figures
 from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
-from server.app import wall_clock
 from server.runtime import tune
+from server.wall_clock import wall_clock
 from storage.ledger import TradeLedger
 
 SYMBOL = "S0USDT"

@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[1]
 TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 # What a serving process has imported when it begins to record.
 IMPORTS_ALONE = (
-    "import server.cli, sys; from server.runtime import tune; tune(); print(flush=True); sys.stdin.read()"
+    "import sys, server.cli, server.serve_commands; from server.runtime import tune;"
+    "tune(); print(flush=True); sys.stdin.read()"
 )
 
 

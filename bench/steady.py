@@ -17,7 +17,7 @@ from collectors.exchange import Exchange, Limits
 from collectors.exchange.control import serving_control
 from collectors.exchange.listings import instrument
 from collectors.exchange.market import GeneratedMarket
-from server.app import wall_clock
+from server.wall_clock import wall_clock
 from storage.trades import Instrument, TradeColumns
 
 CYCLE = 4096

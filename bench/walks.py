@@ -157,7 +157,7 @@ def _columns(
 ) -> TradeColumns:
     ids = np.arange(len(price))
     return TradeColumns(
-        ids, START_MS + time_ms, price, np.minimum(quantity, INT64_MAX), ids, ids, maker, 2, 5
+        ids, START_MS + time_ms, price, np.minimum(quantity, INT64_MAX), maker, 2, 5, ids, ids
     )
 
 

@@ -22,7 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from server.app import prepared_app
-from server.cli import AnnouncingServer
+from server.serve_commands import AnnouncingServer
 from server.settings import load_settings
 
 TICK_S = 0.005

@@ -1,12 +1,11 @@
 """The composition root: settings to ledger, recorder, tools and one Starlette app.
 
-Invariant: the wall clock is read here alone, and the ledger is flushed and closed whenever the app ends.
+Invariant: the ledger is flushed and closed whenever the app ends.
 """
 
 import asyncio
 import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
@@ -35,28 +34,17 @@ from server.runtime import settle, tune
 from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
-from server.status import STATUS_PATH, Server, StatusEndpoint
+from server.status import Server, StatusEndpoint
+from server.status_parts import STATUS_PATH
 from server.tools.tape import Tape
 from server.transport_metrics import TransportMetrics
 from server.transports import Transports, health, security
 from server.upkeep import Limits, Upkeep
+from server.wall_clock import wall_clock
 from storage.errors import LedgerError
 from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
-
-
-class WallClock:
-    """The world's time."""
-
-    def __call__(self) -> int:
-        return time.time_ns() // 1_000_000
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-wall_clock = WallClock()
 
 
 def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
@@ -99,11 +87,11 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
         async with AsyncExitStack() as stack:
             stack.callback(_close, ledger)
             await stack.enter_async_context(rest)
+            settle()  # before anything arrives: it takes a moment
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
             stack.enter_context(closing.noticing_signals())
-            settle()
             stack.enter_context(loop_gap.watching())
             yield
         log.info("stopped", data_dir=str(settings.data_dir))

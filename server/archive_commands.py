@@ -4,21 +4,15 @@ Invariant: what they need is imported when one of them runs, so that no other co
 """
 
 import argparse
-from collections.abc import Callable
 from datetime import date
 from typing import Any
 
-from collectors.clock import Clock
+from server.flags import add_settings, settings_from
 from server.logs import set_up_logs
-from server.settings import Settings
-
-AddSettings = Callable[[argparse.ArgumentParser, Any], None]
-SettingsFrom = Callable[[argparse.Namespace], Settings]
+from server.wall_clock import wall_clock
 
 
-def add_archive_commands(
-    commands: Any, add_settings: AddSettings, settings_from: SettingsFrom, clock: Clock
-) -> None:
+def add_commands(commands: Any) -> None:
     """Register both commands with the parser of `tapedeck`."""
     backfill = commands.add_parser("backfill", help="bring past days into the ledger from daily dumps")
     backfill.add_argument(
@@ -35,14 +29,14 @@ def add_archive_commands(
         help="UTC day before which it ends (default: up to what is held, so that no gap remains)",
     )
     add_settings(backfill, ["data_dir", "archive_url", "rest_url", "retention_hours"])
-    backfill.set_defaults(run=lambda given: _backfill(given, settings_from(given), clock))
+    backfill.set_defaults(run=_backfill)
     audit = commands.add_parser("audit", help="compare a day of the ledger with its daily dump")
     audit.add_argument("day", type=_day, metavar="DAY", help="UTC day, such as 2026-11-22")
     audit.add_argument(
         "chosen", nargs="*", type=str.upper, metavar="SYMBOL", help="symbols (default: all that are held)"
     )
     add_settings(audit, ["data_dir", "archive_url", "rest_url"])
-    audit.set_defaults(run=lambda given: _audit(given, settings_from(given), clock))
+    audit.set_defaults(run=_audit)
 
 
 def _day(text: str) -> date:
@@ -52,15 +46,17 @@ def _day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"{text!r} is no day; write it as 2026-11-22") from error
 
 
-def _backfill(given: argparse.Namespace, settings: Settings, clock: Clock) -> int:
+def _backfill(given: argparse.Namespace) -> int:
     from server.backfill import backfill
 
+    settings = settings_from(given)
     set_up_logs(settings)
-    return backfill(given.symbol, given.first, given.past, settings, clock)
+    return backfill(given.symbol, given.first, given.past, settings, wall_clock)
 
 
-def _audit(given: argparse.Namespace, settings: Settings, clock: Clock) -> int:
+def _audit(given: argparse.Namespace) -> int:
     from server.audit import audit
 
+    settings = settings_from(given)
     set_up_logs(settings)
-    return audit(given.day, given.chosen, settings, clock)
+    return audit(given.day, given.chosen, settings, wall_clock)

@@ -8,25 +8,21 @@ import argparse
 import difflib
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server.flags import add_settings, settings_from
 from server.settings import ENV_FILE, PREFIX, ConfigurationInvalid, Settings, given_names, unknown_names
 
-SettingsFrom = Callable[..., Settings]
 
-
-def add_command(
-    commands: Any, add_settings: Callable[[argparse.ArgumentParser], None], settings_from: SettingsFrom
-) -> None:
+def add_commands(commands: Any) -> None:
     check = commands.add_parser("check-config", help="show every setting, or all that is wrong")
     check.add_argument("--env-file", type=Path, help=f"read this file instead of {ENV_FILE}")
-    add_settings(check)
-    check.set_defaults(run=lambda given: _check(given, settings_from))
+    add_settings(check, Settings.model_fields)
+    check.set_defaults(run=_check)
 
 
-def _check(given: argparse.Namespace, settings_from: SettingsFrom) -> int:
+def _check(given: argparse.Namespace) -> int:
     """0 where all can be used; raises `ConfigurationInvalid` with every line that says what cannot."""
     env_file = given.env_file or Path(ENV_FILE)
     if given.env_file and not env_file.is_file():

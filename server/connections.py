@@ -9,6 +9,7 @@ import socket
 from typing import Any
 
 import structlog
+from h11 import LocalProtocolError
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
@@ -56,13 +57,16 @@ class Outlet:
         try:
             async with asyncio.timeout(self._bounds.send_s):
                 await self._send(message)
-        except TimeoutError:
+        except (TimeoutError, LocalProtocolError) as error:
             transport = _transport(self._send)
             if transport is None:
                 raise
-            self._bounds.reached[READER] += 1
-            log.warning("reader dropped", silent_s=self._bounds.send_s)
-            transport.abort()
+            if isinstance(error, TimeoutError):
+                self._bounds.reached[READER] += 1
+                log.warning("reader dropped", silent_s=self._bounds.send_s)
+            transport.abort()  # a request that broke off while it was answered can have no answer
+            await asyncio.sleep(0)  # the server learns of it at the loop's next turn
+            self._begun, self._open = True, False
             return
         self._begun = True
         self._open = message["type"] == "http.response.start" or bool(message.get("more_body"))

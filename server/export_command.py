@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.filesize import decimal
 
+from server.flags import add_settings
 from server.ledger_commands import bar_on_terminal, data_dir_of, in_one_line, opened, refuse_within, say
 from server.selection import Asked, Missing, Selection, Unusable, held_in_words, selection_of, symbol_in
 from storage.export_files import CsvRows, Exported, Form, Rows, export, file_of_rows
@@ -26,7 +27,7 @@ PARTIAL = 3
 NAMED = 10
 
 
-def add_command(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_commands(commands: Any) -> None:
     parser = commands.add_parser("export", help="trades to Parquet or CSV, exact, with their digest")
     parser.add_argument("symbol", metavar="SYMBOL", help="a symbol that is held: BTCUSDT, btc/usdt, btc")
     parser.add_argument("--out", required=True, metavar="FILE", help="the file; - writes CSV to the output")
@@ -36,7 +37,7 @@ def add_command(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser],
     parser.add_argument("--ids", metavar="A-B", help="exactly the aggregate trade ids A to B")
     parser.add_argument("--format", choices=["parquet", "csv"], help="else by the file's ending")
     parser.add_argument("--force", action="store_true", help="replace the file")
-    add_data_dir(parser)
+    add_settings(parser, ["data_dir"])
     parser.set_defaults(run=in_one_line(_export))
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from mcp.server import MCPServer
 from mcp.server.mcpserver import Context
-from mcp_types import Resource, Tool
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, GetPromptResult, InputRequiredResult, Resource, Tool
 
 from server.pages import Address, Pages
 from server.prompts import add_prompts
@@ -68,6 +69,15 @@ class TapeServer(MCPServer):
             else tool
             for tool in await super().list_tools()
         ]
+
+    async def get_prompt(
+        self, name: str, arguments: dict[str, Any] | None = None, context: Context | None = None
+    ) -> GetPromptResult | InputRequiredResult:
+        """The prompt; one that there is not, or whose arguments are wrong, is the client's error."""
+        try:
+            return await super().get_prompt(name, arguments, context)
+        except ValueError as error:
+            raise MCPError(INVALID_PARAMS, str(error)) from error
 
     async def list_resources(self) -> list[Resource]:
         """The definitions, and the usual pages of the first symbols; templates and search reach all."""

@@ -18,9 +18,10 @@ from rich.filesize import decimal
 from rich.live import Live
 from rich.text import Text
 
+from server.flags import add_settings, settings_from
 from server.ledger_commands import in_one_line, opened, say, show
 from server.settings import Settings
-from server.status import STATUS_PATH, Status
+from server.status_parts import STATUS_PATH, Status
 from server.status_screen import screen
 from server.tools.arguments import iso
 from storage.inventory import Inventory, inventories
@@ -29,20 +30,16 @@ EVERY_S = 2.0
 ANSWER_S = 5.0
 ANY_ADDRESS = ("0.0.0.0", "::")
 
-SettingsFrom = Callable[[argparse.Namespace], Settings]
-
 
 class NoServer(Exception):
     """No tapedeck answers there; says why."""
 
 
-def add_command(
-    commands: Any, add_settings: Callable[[argparse.ArgumentParser], None], settings_from: SettingsFrom
-) -> None:
+def add_commands(commands: Any) -> None:
     status = commands.add_parser("status", help="how the server stands, or what a ledger holds")
     status.add_argument("--json", action="store_true", help="as JSON")
     status.add_argument("--watch", action="store_true", help="again every 2 s until Ctrl-C")
-    add_settings(status)
+    add_settings(status, ["data_dir", "host", "port"])
     status.set_defaults(run=in_one_line(lambda given: _status(given, settings_from(given))))
 
 

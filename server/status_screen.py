@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from server.status import LinkStatus, Status, SymbolStatus
+from server.status_parts import LinkStatus, Status, SymbolStatus
 
 # A symbol that is later than this looks late, and later than that is not up to date.
 LATE_S, OUTDATED_S = 5, 30

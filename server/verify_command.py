@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.progress import TaskID
 
+from server.flags import add_settings
 from server.ledger_commands import bar_on_terminal, data_dir_of, in_one_line
 from server.tools.arguments import iso
 from storage.checkpoints import readable
@@ -28,10 +29,10 @@ ENDS = (
 )
 
 
-def add_command(commands: Any, add_data_dir: Callable[[argparse.ArgumentParser], None]) -> None:
+def add_commands(commands: Any) -> None:
     parser = commands.add_parser("verify", help="look for damage in the ledger, or repair it")
     parser.add_argument("--repair", action="store_true", help="take out what is damaged; its ids become gaps")
-    add_data_dir(parser)
+    add_settings(parser, ["data_dir"])
     parser.set_defaults(run=in_one_line(_run))
 
 

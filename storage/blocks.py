@@ -4,6 +4,8 @@ Invariant: a block decodes to the very rows it was made of, and the same rows al
 docs/storage-format.md holds the layout.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +14,7 @@ import ormsgpack
 
 from storage.errors import CorruptRecord, NewerFormat
 from storage.packing import pack, unpack
-from storage.trades import MOST_DECIMALS, AnyIntArray, BoolArray, IntArray, Prints, TradeColumns
+from storage.trades import MOST_DECIMALS, AnyIntArray, BoolArray, IntArray, Prints, TapeColumns, TradeColumns
 
 # On disk: never reuse a number.
 BLOCK = 1
@@ -37,27 +39,48 @@ class Block:
 
     def trades(self) -> TradeColumns:
         """All rows, ids ascending. Raises `CorruptRecord` where the columns are not what the head says."""
+        with self._as_formatted():
+            tape = self._tape()
+            counts = self._wide("c")
+            last_id = np.cumsum(counts)
+            last_id += self.record["f0"] - 1 + self._steps("df")
+            return TradeColumns(
+                tape.id,
+                tape.time_ms,
+                tape.price_int,
+                tape.quantity_int,
+                tape.buyer_is_maker,
+                tape.price_exp,
+                tape.quantity_exp,
+                first_id=last_id - counts + 1,
+                last_id=last_id,
+            )
+
+    def tape(self) -> TapeColumns:
+        """The same without the ids of single trades, in two thirds of the time."""
+        with self._as_formatted():
+            return self._tape()
+
+    @contextmanager
+    def _as_formatted(self) -> Iterator[None]:
         try:
-            return self._trades()
+            yield
         except (TypeError, ValueError, OverflowError) as error:
             raise CorruptRecord(
                 f"block of {len(self)} trades is not what the format says: {error}"
             ) from error
 
-    def _trades(self) -> TradeColumns:
+    def _tape(self) -> TapeColumns:
         head = self.record
-        ids = head["i0"] + np.arange(len(self)) + self._steps("di")
-        counts = self._wide("c")
-        first_id = head["f0"] + np.cumsum(counts) - counts + self._steps("df")
+        ids = np.arange(len(self))
+        ids += head["i0"] + self._steps("di")
         if int(ids[-1]) != head["i1"]:
             raise CorruptRecord(f"block ends with id {ids[-1]}, its head says {head['i1']}")
-        return TradeColumns(
+        return TapeColumns(
             id=ids,
-            time_ms=self._wide("t") + head["t0"],
+            time_ms=np.add(self._column("t"), head["t0"], dtype=np.int64),
             price_int=self._wide("p"),
             quantity_int=self._wide("q"),
-            first_id=first_id,
-            last_id=first_id + counts - 1,
             buyer_is_maker=self._makers(),
             price_exp=head["pe"],
             quantity_exp=head["qe"],

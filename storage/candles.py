@@ -85,11 +85,14 @@ class MinuteCandles:
         quantity_exp = max(part.quantity_exp for part in parts)
         parts = [part.at_exponents(price_exp, quantity_exp) for part in parts]
         joined = _joined(parts)
-        by_minute = np.argsort(joined.minute_ms, kind="stable")
-        joined = joined.take(by_minute)
-        if bool(np.all(np.diff(joined.minute_ms) > 0)):
+        if joined._ascends():
             return joined
-        return joined._merged_minutes()
+        joined = joined.take(np.argsort(joined.minute_ms, kind="stable"))
+        return joined if joined._ascends() else joined._merged_minutes()
+
+    def _ascends(self) -> bool:
+        """Whether each minute is there once, in order."""
+        return bool(np.all(self.minute_ms[1:] > self.minute_ms[:-1]))
 
     def _merged_minutes(self) -> "MinuteCandles":
         """One candle for each minute of which there are several, minutes ascending."""
@@ -121,6 +124,8 @@ class MinuteCandles:
 
     def within(self, start_ms: int, end_ms: int) -> "MinuteCandles":
         """The minutes that begin in [start_ms, end_ms)."""
+        if len(self) == 0 or (start_ms <= int(self.minute_ms[0]) and int(self.minute_ms[-1]) < end_ms):
+            return self
         return self.take(np.flatnonzero((self.minute_ms >= start_ms) & (self.minute_ms < end_ms)))
 
     def at_exponents(self, price_exp: int, quantity_exp: int) -> "MinuteCandles":

@@ -74,11 +74,11 @@ def _unpacked(agg_trade_id: int, record: Mapping[str, Any]) -> TradeColumns:
         column(record["time_ms"]),
         column(_units(record["price"])),
         column(_units(record["quantity"])),
-        column(record["first_id"]),
-        column(record["last_id"]),
         np.array([record["buyer_is_maker"]], np.bool_),
         MOST_DECIMALS,
         MOST_DECIMALS,
+        first_id=column(record["first_id"]),
+        last_id=column(record["last_id"]),
     )
 
 

@@ -6,17 +6,19 @@ alone: nothing else of tapedeck needs them.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from storage import keys
 from storage.held_ids import HeldIds, Run
 from storage.rollups import CANONICAL_EXP
-from storage.trades import IntArray, TradeColumns
+from storage.trades import IntArray, TapeColumns, TradeColumns
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T", bound=TapeColumns)
 
 # 19 digits hold every 64-bit integer.
 DIGITS = 19
@@ -27,9 +29,7 @@ HEADER = "id,price,quantity,first_id,last_id,time,buyer_is_maker\n"
 ROWS_AS_TEXT = 20_000
 
 
-def in_id_order(
-    chunks: Iterable[TradeColumns], id_spans: Mapping[int, tuple[int, int]]
-) -> Iterator[TradeColumns]:
+def in_id_order(chunks: Iterable[T], id_spans: Mapping[int, tuple[int, int]]) -> Iterator[T]:
     """The rows of all chunks, ids ascending over all of them.
 
     Each chunk holds rows of one hour, ids ascending, hours ascending; `id_spans` has the smallest and the
@@ -37,17 +37,17 @@ def in_id_order(
     of a later hour: they are held back until those have come. No more than these are kept.
     """
     least_later = _least_later(id_spans)
-    held = TradeColumns.empty()
+    held: T | None = None
     for chunk in chunks:
         if len(chunk) == 0:
             continue
-        held = TradeColumns.concat([held, chunk]).by_id()
+        held = chunk if held is None else type(chunk).concat([held, chunk]).by_id()
         least = least_later[keys.hour_of(int(chunk.time_ms[0]))]
         ready = len(held) if least is None else int(np.searchsorted(held.id, least))
         if ready:
             yield held.take(slice(0, ready))
-            held = held.take(slice(ready, None))
-    if len(held):
+            held = held.take(slice(ready, None)) if ready < len(held) else None
+    if held is not None:
         yield held
 
 

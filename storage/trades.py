@@ -35,8 +35,8 @@ class Instrument:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TradeColumns:
-    """Aggregate trades as (n,) columns, one row an aggTrade.
+class TapeColumns:
+    """Aggregate trades as (n,) columns, one row an aggTrade: what the analyses read.
 
     Prices are `price_int * 10**-price_exp` of the quote asset, quantities `quantity_int * 10**-quantity_exp`
     of the base asset. `time_ms` is the trade time T, UTC milliseconds. A row with quantity 0 is one that the
@@ -47,8 +47,6 @@ class TradeColumns:
     time_ms: IntArray
     price_int: IntArray
     quantity_int: IntArray
-    first_id: IntArray
-    last_id: IntArray
     buyer_is_maker: BoolArray
     price_exp: int
     quantity_exp: int
@@ -59,15 +57,20 @@ class TradeColumns:
     @property
     def nbytes(self) -> int:
         """The memory of the columns."""
-        return sum(getattr(self, name).nbytes for name in _COLUMNS)
+        return sum(getattr(self, name).nbytes for name in self._columns())
 
     @classmethod
     def empty(cls) -> Self:
-        none = np.empty(0, np.int64)
-        return cls(none, none, none, none, none, none, np.empty(0, np.bool_), 0, 0)
+        none: dict[str, Any] = {name: np.empty(0, np.int64) for name in cls._columns()}
+        none["buyer_is_maker"] = np.empty(0, np.bool_)
+        return cls(**none, price_exp=0, quantity_exp=0)
 
     @classmethod
-    def concat(cls, parts: Sequence["TradeColumns"]) -> "TradeColumns":
+    def _columns(cls) -> list[str]:
+        return [field.name for field in fields(cls) if not field.name.endswith("_exp")]
+
+    @classmethod
+    def concat(cls, parts: Sequence[Self]) -> Self:
         """The rows of all parts in the order given, at the finest exponents among them."""
         parts = [part for part in parts if len(part)]
         if not parts:
@@ -76,12 +79,12 @@ class TradeColumns:
             return parts[0]
         price_exp, quantity_exp = finest_exponents(parts)
         parts = [part.at_exponents(price_exp, quantity_exp) for part in parts]
-        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS}
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in cls._columns()}
         return cls(**columns, price_exp=price_exp, quantity_exp=quantity_exp)
 
     def take(self, rows: npt.NDArray[np.intp] | BoolArray | slice) -> Self:
         """The rows that an index array, a mask or a slice picks."""
-        columns = {name: getattr(self, name)[rows] for name in _COLUMNS}
+        columns = {name: getattr(self, name)[rows] for name in self._columns()}
         return replace(self, **columns)
 
     def at_exponents(self, price_exp: int, quantity_exp: int) -> Self:
@@ -112,10 +115,10 @@ class TradeColumns:
 
     def within(self, start_ms: int, end_ms: int) -> Self:
         """The rows with start_ms <= T < end_ms."""
+        if len(self) == 0 or (start_ms <= int(self.time_ms.min()) and int(self.time_ms.max()) < end_ms):
+            return self
         inside = (self.time_ms >= start_ms) & (self.time_ms < end_ms)
         count = int(np.count_nonzero(inside))
-        if count == len(self):
-            return self
         first = int(inside.argmax())
         # Times ascend with few exceptions: mostly one stretch is meant, which need not be copied.
         stretch = slice(first, first + count)
@@ -126,6 +129,12 @@ class TradeColumns:
         """False for rows that the exchange marked invalid."""
         return self.quantity_int > 0
 
+    def of_valid(self) -> Self:
+        """The rows that the exchange did not mark invalid."""
+        if len(self) == 0 or int(self.quantity_int.min()) > 0:
+            return self
+        return self.take(self.valid)
+
     def prints(self) -> "Prints":
         """What was traded at which price."""
         return Prints(
@@ -133,7 +142,25 @@ class TradeColumns:
         ).valid()
 
 
-_COLUMNS = tuple(f.name for f in fields(TradeColumns) if not f.name.endswith("_exp"))
+@dataclass(frozen=True, slots=True, eq=False)
+class TradeColumns(TapeColumns):
+    """The same with the ids of the first and the last single trade that each row is made of: all that the
+    exchange says."""
+
+    first_id: IntArray
+    last_id: IntArray
+
+    def tape(self) -> TapeColumns:
+        """Without these."""
+        return TapeColumns(
+            self.id,
+            self.time_ms,
+            self.price_int,
+            self.quantity_int,
+            self.buyer_is_maker,
+            self.price_exp,
+            self.quantity_exp,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

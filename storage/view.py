@@ -22,7 +22,7 @@ from storage.histograms import PriceHistogram
 from storage.ladder import PriceLadder
 from storage.recent import Recent
 from storage.rollups import Rollup, binned
-from storage.trades import Coverage, Gap, GapState, TradeColumns
+from storage.trades import Coverage, Gap, GapState, TapeColumns, TradeColumns
 
 # Decoded parts of hours that a view keeps: those at the two ends of its window.
 KEPT_PARTS = 2
@@ -30,6 +30,8 @@ KEPT_PARTS = 2
 MOST_ROWS_KEPT = 150_000
 # Prices of histograms that are kept, some 4 MB.
 MOST_PRICES_KEPT = 100_000
+# Minutes of candles that are kept, some 5 MB: a week of four symbols.
+MOST_MINUTES_KEPT = 40_000
 # Rows in memory of which the histogram is worth keeping.
 LARGE = 4_000
 # Keys hold times of 13 digits.
@@ -70,10 +72,11 @@ class Held:
 
 @dataclass(frozen=True, slots=True)
 class WorkedOut:
-    """What views of a ledger share: rows of cut hours, sums of whole hours and of rows in memory."""
+    """What views of a ledger share: rows of cut hours, sums of whole hours and of rows in memory, candles."""
 
     rows: Recent[TradeColumns] = field(default_factory=lambda: Recent(MOST_ROWS_KEPT))
     histograms: Recent[PriceHistogram] = field(default_factory=lambda: Recent(MOST_PRICES_KEPT))
+    candles: Recent[MinuteCandles] = field(default_factory=lambda: Recent(MOST_MINUTES_KEPT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,16 @@ class LedgerView:
         """The rows with start_ms <= T < end_ms, an hour a chunk, ids ascending within each."""
         for hour_ms in self._hours(start_ms, end_ms):
             rows = self._rows(hour_ms, start_ms, end_ms)
+            if len(rows):
+                yield rows
+
+    def tape(self, start_ms: int, end_ms: int) -> Iterator[TapeColumns]:
+        """The same without the ids of single trades, in two thirds of the time."""
+        for hour_ms in self._hours(start_ms, end_ms):
+            if hour_ms in self._held.open or not self._is_whole(hour_ms, start_ms, end_ms):
+                rows = self._rows(hour_ms, start_ms, end_ms).tape()
+            else:
+                rows = TapeColumns.concat(list(self._blocks([hour_ms], Block.tape))).by_id()
             if len(rows):
                 yield rows
 
@@ -203,23 +216,34 @@ class LedgerView:
         if kept is None:
             yield MinuteCandles.of(self._rows(hour_ms, start_ms, end_ms))
             return
-        yield from (part.within(start_ms, end_ms) for part in kept)
+        yield kept.within(start_ms, end_ms)
         yield from (MinuteCandles.of(rows.within(start_ms, end_ms)) for rows in self._open_rows(hour_ms))
 
-    def _kept_candles(self, hour_ms: int) -> list[MinuteCandles] | None:
-        """Those of each part of a sealed hour; None unless every part has its own, and they can be read."""
-        first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
-        rollups = self._held.sealed.get(hour_ms, {})
+    def _kept_candles(self, hour_ms: int) -> MinuteCandles | None:
+        """Those of an hour's blocks; None unless every block has its own, and they can be read."""
+        if hour_ms not in self._held.sealed:
+            return MinuteCandles.merge([])
+        digests = tuple(rollup.digest for rollup in self._rollups(hour_ms))
         try:
-            kept = {
-                part: decode_candles(value, hour_ms)
-                for _, part, value in self._parts(first, stop)
-                if part in rollups
-            }
+            return self._worked_out.candles.of(
+                (self._symbol, hour_ms, digests), lambda: self._read_candles(hour_ms)
+            )
         except CorruptRecord:
             return None
+
+    def _read_candles(self, hour_ms: int) -> MinuteCandles:
+        """The candles on disk. Raises `CorruptRecord` where they are not those of all parts of the hour."""
+        first, stop = keys.candles(self._symbol, hour_ms), keys.candles(self._symbol, hour_ms + keys.HOUR_MS)
+        rollups = self._held.sealed.get(hour_ms, {})
+        kept = {
+            part: decode_candles(value, hour_ms)
+            for _, part, value in self._parts(first, stop)
+            if part in rollups
+        }
         counted = {part: int(candles.trades.sum()) for part, candles in kept.items()}
-        return list(kept.values()) if counted == {p: r.valid for p, r in rollups.items()} else None
+        if counted != {part: rollup.valid for part, rollup in rollups.items()}:
+            raise CorruptRecord(f"candles of {counted} trades by part beside rollups of others")
+        return MinuteCandles.merge(list(kept.values()))
 
     def coverage(self, start_ms: int, end_ms: int, live_until_ms: int | None = None) -> Coverage:
         """Which trades of [start_ms, end_ms) are held and which are missing: definitions.md section 6.
@@ -361,12 +385,16 @@ class LedgerView:
     def _rows(self, hour_ms: int, start_ms: int, end_ms: int) -> TradeColumns:
         """The rows of an hour that lie in the window, from its blocks and from memory."""
         part = max(start_ms, hour_ms), min(end_ms, hour_ms + keys.HOUR_MS)
-        if part not in self._decoded:
+        if part in self._decoded:
+            return self._decoded[part]
+        parts = [*self._sealed_rows(hour_ms, part), *self._open_rows(hour_ms)]
+        rows = TradeColumns.concat(parts).by_id().within(*part)
+        # Whole hours stream by: one that stayed would be memory that the next cannot be decoded into.
+        if part != (hour_ms, hour_ms + keys.HOUR_MS):
             while len(self._decoded) >= KEPT_PARTS:
                 self._decoded.pop(next(iter(self._decoded)))
-            parts = [*self._sealed_rows(hour_ms, part), *self._open_rows(hour_ms)]
-            self._decoded[part] = TradeColumns.concat(parts).by_id().within(*part)
-        return self._decoded[part]
+            self._decoded[part] = rows
+        return rows
 
     def _sealed_rows(self, hour_ms: int, wanted: tuple[int, int]) -> list[TradeColumns]:
         """The rows of an hour's blocks. Those of an hour that a window cuts are kept: the same window a

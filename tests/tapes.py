@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from storage.histograms import PriceHistogram
-from storage.trades import TradeColumns
+from storage.trades import TapeColumns, TradeColumns
 
 START_MS = 1_700_000_000_000
 
@@ -25,11 +25,11 @@ def columns(rows: Sequence[Row], *, exponent: int = 8) -> TradeColumns:
         time_ms,
         price,
         quantity,
-        first_id,
-        last_id,
         maker,
         price_exp=exponent,
         quantity_exp=exponent,
+        first_id=first_id,
+        last_id=last_id,
     )
 
 
@@ -51,6 +51,13 @@ def rows_of(trades: TradeColumns) -> list[Row]:
 
 
 # Bought and sold quantity, number of buys and of sells.
+def tape_rows_of(tape: TapeColumns) -> list[tuple[int, int, int, int, bool]]:
+    """The same without the ids of single trades."""
+    tape = tape.at_exponents(8, 8)
+    columns = tape.id, tape.time_ms, tape.price_int, tape.quantity_int, tape.buyer_is_maker
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
 Sums = tuple[int, int, int, int]
 
 

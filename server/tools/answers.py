@@ -92,33 +92,6 @@ class Truncated(Shape):
     more: str | None
 
 
-def meta_of(
-    instrument: Instrument,
-    market: str,
-    window: Window,
-    coverage: Coverage,
-    *,
-    tick: Decimal,
-    row_size: Decimal | None,
-    method: str,
-    most_gaps: int,
-) -> Meta:
-    """The head of an answer over `coverage`, which holds at least one trade."""
-    assert coverage.last_ms is not None
-    return Meta(
-        symbol=instrument.symbol,
-        market=market,
-        window=WindowShape(start=iso(window.start_ms), end=iso(window.end_ms)),
-        as_of=iso(coverage.last_ms),
-        staleness_s=significant((window.end_ms - coverage.last_ms) / 1000),
-        coverage=coverage_shape(coverage, most_gaps),
-        units=Units(price=instrument.quote, volume=instrument.base),
-        tick=plain(tick),
-        row_size=None if row_size is None else at_step(row_size, tick),
-        method=method,
-    )
-
-
 class Asked(Protocol):
     """What the head of an answer needs of its question."""
 
@@ -133,16 +106,21 @@ class Asked(Protocol):
 
 
 def head_of(question: Asked, level: Detail, *, method: str, rows: Rows | None = None) -> Meta:
-    """The head of the answer to a question; of one without rows, with today's tick."""
-    return meta_of(
-        question.instrument,
-        question.market,
-        question.window,
-        question.coverage,
-        tick=question.instrument.tick if rows is None else rows.tick,
-        row_size=None if rows is None else rows.row_size,
+    """The head of the answer to a question, which has a trade; of one without rows, with today's tick."""
+    instrument, window, coverage = question.instrument, question.window, question.coverage
+    tick = instrument.tick if rows is None else rows.tick
+    assert coverage.last_ms is not None
+    return Meta(
+        symbol=instrument.symbol,
+        market=question.market,
+        window=WindowShape(start=iso(window.start_ms), end=iso(window.end_ms)),
+        as_of=iso(coverage.last_ms),
+        staleness_s=significant((window.end_ms - coverage.last_ms) / 1000),
+        coverage=coverage_shape(coverage, MOST_GAPS[level]),
+        units=Units(price=instrument.quote, volume=instrument.base),
+        tick=plain(tick),
+        row_size=None if rows is None else at_step(rows.row_size, tick),
         method=method,
-        most_gaps=MOST_GAPS[level],
     )
 
 

@@ -18,7 +18,7 @@ from server.tools.arguments import number_of
 from server.tools.tape import Question
 from storage.candles import MinuteCandles
 from storage.histograms import PriceHistogram
-from storage.trades import TradeColumns
+from storage.trades import TapeColumns
 
 LARGEST_RATIO = 100
 RATIO_DECIMALS = 4
@@ -27,7 +27,7 @@ RATIO_DECIMALS = 4
 class Reader(Protocol):
     """What takes a window's trades, chunk by chunk."""
 
-    def read(self, chunk: TradeColumns) -> None: ...
+    def read(self, chunk: TapeColumns) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)

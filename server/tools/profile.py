@@ -9,7 +9,6 @@ from pydantic import Field
 from analytics.nodes import Node
 from analytics.profile import ValueAreaMethod, VolumeProfile, volume_profile
 from server.tools.answers import (
-    MOST_GAPS,
     Answer,
     Detail,
     Meta,
@@ -17,8 +16,8 @@ from server.tools.answers import (
     Truncated,
     at_step,
     first_caveats,
+    head_of,
     lacking,
-    meta_of,
     opening,
     plain,
     significant,
@@ -126,15 +125,11 @@ def profile_answer(
     rows, table = row_table(question, profile) if full else (None, None)
     return ProfileAnswer(
         summary=_summary(question, profile, sample),
-        meta=meta_of(
-            question.instrument,
-            question.market,
-            question.window,
-            question.coverage,
-            tick=profile.rows.tick,
-            row_size=profile.rows.row_size,
+        meta=head_of(
+            question,
+            level,
             method=f"{profile.method}/{plain(profile.value_area_pct)}/{VERSION}",
-            most_gaps=MOST_GAPS[level],
+            rows=profile.rows,
         ),
         total_volume=f"{profile.total_volume:f}",
         buy_volume=f"{profile.buy_volume:f}",

@@ -17,7 +17,7 @@ from storage.candles import MinuteCandles
 from storage.export import in_id_order
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
-from storage.trades import Coverage, Instrument, TradeColumns, decimal_of, decimals_of
+from storage.trades import Coverage, Instrument, TapeColumns, decimal_of, decimals_of
 from storage.view import LedgerView
 
 
@@ -64,9 +64,9 @@ class Question:
     last: Decimal
     view: LedgerView
 
-    def trades(self) -> Iterator[TradeColumns]:
+    def trades(self) -> Iterator[TapeColumns]:
         """The window's rows in id order, about an hour a chunk; decoded as they are taken."""
-        chunks = self.view.chunks(self.window.start_ms, self.window.end_ms)
+        chunks = self.view.tape(self.window.start_ms, self.window.end_ms)
         return in_id_order(chunks, self.view.id_spans())
 
     def candles(self) -> MinuteCandles:

@@ -11,7 +11,6 @@ from analytics.placed import StopHint
 from analytics.thin import Rule
 from analytics.vacuums import EdgeTail, LiquidityVacuums, Vacuum, liquidity_vacuums
 from server.tools.answers import (
-    MOST_GAPS,
     Answer,
     Detail,
     Meta,
@@ -20,8 +19,8 @@ from server.tools.answers import (
     at_step,
     first_caveats,
     fits,
+    head_of,
     lacking,
-    meta_of,
     opening,
     plain,
     significant,
@@ -151,15 +150,11 @@ def _presented(
     tick = found.rows.tick
     return VacuumsAnswer(
         summary=_summary(question, found),
-        meta=meta_of(
-            question.instrument,
-            question.market,
-            question.window,
-            question.coverage,
-            tick=tick,
-            row_size=found.rows.row_size,
+        meta=head_of(
+            question,
+            level,
             method=f"{found.rule}/{plain(found.threshold_pct)}/{VERSION}",
-            most_gaps=MOST_GAPS[level],
+            rows=found.rows,
         ),
         rule=found.rule,
         baseline_row_volume=f"{found.baseline_row_volume:.{found.rows.quantity_exp}f}",

@@ -1,18 +1,28 @@
-"""Trades to test on: hypothesis strategies, and a seeded market that walks, jumps and leaves thin ranges."""
+"""Trades to test on: hypothesis strategies; a seeded market that walks, jumps and leaves thin ranges; seeded
+tapes for order flow with bursts in one millisecond, ids that skip and times that step back."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache, cached_property
 
 import numpy as np
+import pytest
 from hypothesis import strategies as st
 
+from analytics.rows import Rows, on_ticks, profile_row_ticks, rows_of
+from storage.candles import MinuteCandles
 from storage.histograms import PriceHistogram
 from storage.trades import TradeColumns
+from tests.analytics import flow_oracle
+from tests.analytics.flow_oracle import Row
 from tests.analytics.oracle import Print
 
 START_MS = 1_731_196_800_000  # 2024-11-10T00:00:00Z
 HOUR_MS = 3_600_000
+TICK, LOT = Decimal("0.01"), Decimal("0.001")
+QUICK, ALL = 30, 1_000
+SEEDS = [seed if seed < QUICK else pytest.param(seed, marks=pytest.mark.long) for seed in range(ALL)]
 
 
 @dataclass(frozen=True)
@@ -28,16 +38,18 @@ class Tape:
         return PriceHistogram.of(self.trades)
 
 
-def columns(prints: Sequence[Print], price_exp: int = 8, quantity_exp: int = 8) -> TradeColumns:
-    ids = np.arange(len(prints), dtype=np.int64)
+def columns(trades: Sequence[Print | Row], price_exp: int = 8, quantity_exp: int = 8) -> TradeColumns:
+    """As columns; prints, which have no ids, are numbered."""
+    ids = np.array([trade.id if isinstance(trade, Row) else i for i, trade in enumerate(trades)], np.int64)
+    sold = [trade.sold if isinstance(trade, Row) else trade.buyer_is_maker for trade in trades]
     return TradeColumns(
         id=ids,
-        time_ms=np.array([p.time_ms for p in prints], np.int64),
-        price_int=np.array([int(p.price.scaleb(price_exp)) for p in prints], np.int64),
-        quantity_int=np.array([int(p.quantity.scaleb(quantity_exp)) for p in prints], np.int64),
+        time_ms=np.array([trade.time_ms for trade in trades], np.int64),
+        price_int=np.array([int(trade.price.scaleb(price_exp)) for trade in trades], np.int64),
+        quantity_int=np.array([int(trade.quantity.scaleb(quantity_exp)) for trade in trades], np.int64),
         first_id=ids,
         last_id=ids,
-        buyer_is_maker=np.array([p.buyer_is_maker for p in prints], np.bool_),
+        buyer_is_maker=np.array(sold, np.bool_),
         price_exp=price_exp,
         quantity_exp=quantity_exp,
     )
@@ -99,3 +111,69 @@ def market(seed: int, trades: int = 1500, hours: int = 3) -> Tape:
         for k, q, t, m in zip(steps.tolist(), quantity.tolist(), times.tolist(), sold.tolist(), strict=True)
     ]
     return Tape(columns(prints), prints, Decimal("0.01"))
+
+
+@dataclass(frozen=True, eq=False)
+class FlowTape:
+    """A window's trades as plain rows and as columns in chunks of an hour, with all that is made of them."""
+
+    rows: list[Row]
+    start_ms: int
+    end_ms: int
+    tick: Decimal = TICK
+    lot: Decimal = LOT
+
+    @cached_property
+    def trades(self) -> TradeColumns:
+        return columns(self.rows)
+
+    @cached_property
+    def chunks(self) -> list[TradeColumns]:
+        """As a ledger gives them: the hours in order, ids ascending within each."""
+        trades = self.trades
+        hour = trades.time_ms // HOUR_MS
+        return [trades.take(hour == each) for each in np.unique(hour)]
+
+    @cached_property
+    def candles(self) -> MinuteCandles:
+        return MinuteCandles.of(self.trades)
+
+    @cached_property
+    def strokes(self) -> list[flow_oracle.Stroke]:
+        """By the slow count."""
+        return flow_oracle.strokes(self.rows)
+
+    @cached_property
+    def price_rows(self) -> Rows:
+        ticks = on_ticks(PriceHistogram.of(self.trades), self.tick, self.lot)
+        return rows_of(ticks, profile_row_ticks(ticks))
+
+
+@cache
+def flow_tape(seed: int) -> FlowTape:
+    """Up to 400 trades within 20 minutes to 30 hours, at least one of them valid, not at round times."""
+    rng = np.random.default_rng(seed)
+    length_ms = int(rng.choice([HOUR_MS // 3, 3 * HOUR_MS, 26 * HOUR_MS, 30 * HOUR_MS])) + int(
+        rng.integers(900_000)
+    )
+    start_ms = START_MS + int(rng.integers(24 * HOUR_MS))
+    count = int(rng.integers(1, 400))
+    burst = np.cumsum(rng.random(count) < rng.choice([0.3, 0.9]))
+    times = np.sort(rng.integers(0, length_ms, int(burst[-1]) + 1))[burst]
+    times = np.where(rng.random(count) < 0.02, np.maximum(times - rng.integers(0, 200_000, count), 0), times)
+    sides = (rng.random(int(burst[-1]) + 1) < 0.5)[burst]
+    ids = np.cumsum(1 + (rng.random(count) < 0.03) * rng.integers(1, 5, count)) + 1_000
+    drift = np.cumsum(rng.integers(-3, 4, count)) * int(rng.choice([1, 40]))
+    price = int(rng.choice([500, 6_000_000])) + drift - drift.min() + rng.integers(0, 4, count)
+    quantity = rng.integers(1, int(rng.choice([5, 100_000])), count) * (rng.random(count) > 0.02)
+    quantity[0] = max(quantity[0], 1)
+    return FlowTape(
+        [
+            Row(i, start_ms + t, Decimal(p).scaleb(-2), Decimal(q).scaleb(-3), s)
+            for i, t, p, q, s in zip(
+                ids.tolist(), times.tolist(), price.tolist(), quantity.tolist(), sides.tolist(), strict=True
+            )
+        ],
+        start_ms,
+        start_ms + length_ms,
+    )

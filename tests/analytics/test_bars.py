@@ -21,7 +21,7 @@ from analytics.errors import NoTrades, OptionInvalid
 from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
-from tests.analytics.flow_tapes import SEEDS, flow_tape
+from tests.analytics.tapes import SEEDS, flow_tape
 
 WIDTHS = ["1s", "15s", "1m", "5m", "4h", "1d"]
 

@@ -12,7 +12,7 @@ from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import MINUTE_MS, Row
-from tests.analytics.flow_tapes import SEEDS, START_MS, FlowTape, flow_tape
+from tests.analytics.tapes import SEEDS, START_MS, FlowTape, flow_tape
 
 PRICE, ONE = Decimal("100.00"), Decimal(1)
 

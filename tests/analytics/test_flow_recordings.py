@@ -14,7 +14,7 @@ from analytics.sweeps import tape_strokes
 from analytics.toxicity import vpin
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import MINUTE_MS, Row
-from tests.analytics.flow_tapes import FlowTape
+from tests.analytics.tapes import FlowTape
 from tests.analytics.test_recordings import SYMBOLS
 from tests.recordings import recorded_prints
 

@@ -12,8 +12,8 @@ from analytics.imbalances import absorptions, imbalances, stacks
 from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
-from tests.analytics.flow_oracle import MINUTE_MS, Row
-from tests.analytics.flow_tapes import SEEDS, START_MS, FlowTape, flow_tape
+from tests.analytics.flow_oracle import HOUR_MS, MINUTE_MS, Row
+from tests.analytics.tapes import SEEDS, START_MS, FlowTape, flow_tape
 
 
 def made(tape: FlowTape, width_ms: int | None = None) -> Footprint:
@@ -190,3 +190,11 @@ def test_volumes_near_64_bits_keep_their_ratio() -> None:
     )
     assert imbalances(found, ratio=Decimal("1.5")).buy.sum() == 1
     assert imbalances(found, ratio=Decimal(3)).buy.sum() == 0
+
+
+def test_parts_of_a_lot_count_although_together_they_are_whole_ones() -> None:
+    """Of a time when the lot was finer: at one price, in two bars."""
+    rows = [Row(i, START_MS + i * HOUR_MS, Decimal(100), Decimal("0.0005"), i > 0) for i in range(2)]
+    found = made(FlowTape(rows, START_MS, START_MS + 2 * HOUR_MS))
+    assert found.rows.quantity(int(found.buy.sum())) == found.rows.quantity(int(found.sell.sum()))
+    assert found.rows.quantity(int(found.volume.sum())) == Decimal("0.001")

@@ -23,8 +23,7 @@ from analytics.sessions import (
 from analytics.vacuums import liquidity_vacuums
 from storage.histograms import PriceHistogram
 from storage.trades import TradeColumns
-from tests.analytics.flow_tapes import SEEDS, START_MS, TICK, flow_tape
-from tests.analytics.tapes import market
+from tests.analytics.tapes import SEEDS, START_MS, TICK, flow_tape, market
 
 HOUR_MS = 3_600_000
 

@@ -14,7 +14,7 @@ from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import Row
-from tests.analytics.flow_tapes import SEEDS, START_MS, FlowTape, columns, flow_tape
+from tests.analytics.tapes import SEEDS, START_MS, FlowTape, columns, flow_tape
 
 
 def assert_equal(found: Strokes, expected: list[oracle.Stroke]) -> None:
@@ -44,7 +44,7 @@ def assert_same(one: Stroke, other: oracle.Stroke) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_strokes_equal_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
-    strokes = oracle.strokes(tape.rows)
+    strokes = tape.strokes
     threshold = oracle.nearest_rank((stroke.notional for stroke in strokes), Fraction(999, 1000))
     swept = [stroke for stroke in strokes if stroke.prices >= 3]
 
@@ -60,7 +60,7 @@ def test_strokes_equal_a_slow_count(seed: int) -> None:
 @pytest.mark.parametrize("seed", SEEDS)
 def test_sizes_equal_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
-    expected = oracle.sizes(oracle.strokes(tape.rows))
+    expected = oracle.sizes(tape.strokes)
 
     found = tape_strokes(tape.chunks, tape.candles).sizes
 
@@ -77,10 +77,10 @@ def test_sizes_equal_a_slow_count(seed: int) -> None:
     assert all(bucket.below == 2 * bucket.at_least or bucket.at_least == 0 for bucket in found)
 
 
-@pytest.mark.parametrize("seed", SEEDS[:20])
+@pytest.mark.parametrize("seed", SEEDS[:10])
 def test_a_callers_threshold_decides_what_is_large(seed: int) -> None:
     tape = flow_tape(seed)
-    strokes = oracle.strokes(tape.rows)
+    strokes = tape.strokes
     asked = oracle.nearest_rank((stroke.notional for stroke in strokes), Fraction(1, 2)) + Decimal("1e-9")
 
     found = tape_strokes(tape.chunks, tape.candles, min_notional=asked)
@@ -133,7 +133,7 @@ def test_equals_of_the_largest_are_listed_wherever_they_come() -> None:
 
 def test_a_threshold_that_nearly_all_reach_keeps_but_the_listed() -> None:
     tape = flow_tape(7)
-    strokes = oracle.strokes(tape.rows)
+    strokes = tape.strokes
     found = tape_strokes(tape.chunks, tape.candles, min_notional=Decimal("1e-9"))
     assert_equal(found.large, strokes)
     assert tape_strokes(tape.chunks, tape.candles, min_notional=Decimal("1e30")).large.count == 0

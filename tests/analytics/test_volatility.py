@@ -19,7 +19,7 @@ from analytics.volatility import (
 from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
-from tests.analytics.flow_tapes import SEEDS, START_MS, flow_tape
+from tests.analytics.tapes import SEEDS, START_MS, flow_tape
 
 MINUTE_MS = 60_000
 NOTHING = MinuteCandles.of(TradeColumns.empty())

@@ -2,6 +2,7 @@
 
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +20,7 @@ from tests.analytics.tapes import HOUR_MS, START_MS, Tape, market
 
 WINDOWS = 10
 BATCHES = 100
-QUICK = 10
+QUICK = 4
 SYMBOL = "BTCUSDT"
 CENT = Fraction(1, 100)
 
@@ -29,6 +30,7 @@ in_batches = pytest.mark.parametrize(
 )
 
 
+@lru_cache(maxsize=QUICK * WINDOWS)
 def window(seed: int) -> tuple[Tape, int, int]:
     """A market and a window of it, both of random length, and the trades inside."""
     rng = np.random.default_rng(seed)

@@ -36,6 +36,16 @@ def test_at_most_a_quarter_of_a_walks_zones_rank_high_and_few_are_stable(days: i
     assert share_stable(zones) <= 0.5
 
 
+@pytest.mark.long
+@pytest.mark.parametrize(("days", "trades"), [(400, 20_000), (200, 60_000)])
+def test_at_most_a_quarter_ranks_high_where_single_steps_open_gaps(days: int, trades: int) -> None:
+    """On fewer days there are too few zones to say so."""
+    zones = zones_of_walks("heavy", days, trades)
+
+    assert len(zones) > 100
+    assert high_or_above(zones) <= 0.25
+
+
 @counts
 def test_planted_thin_ranges_are_found_with_their_bounds_and_stable(days: int, trades: int) -> None:
     pairs = [pair for model in MODELS for pair in planted_and_found(model, days, trades)]

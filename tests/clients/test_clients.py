@@ -11,6 +11,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp_types import TextContent, TextResourceContents
 
+from server.pages import TOPICS
 from tests.clients.node import fastmcp, module, node, run, said
 from tests.server.faces import Face, face
 from tests.serving import Served, connected, served
@@ -110,7 +111,8 @@ async def test_the_inspector(server: Served, transport: str) -> None:
     assert profile["structuredContent"]["summary"].startswith(PROFILE)
     uri = "tapedeck://BTCUSDT/profile/24h"
     assert (await asked("resources/read", "--uri", uri))["contents"][0]["text"].startswith(PROFILE)
-    assert len((await asked("resources/templates/list"))["resourceTemplates"]) == 3
+    templates = (await asked("resources/templates/list"))["resourceTemplates"]
+    assert {each["name"] for each in templates} == {f"{topic}_of_symbol" for topic in TOPICS}
     prompt = await asked("prompts/get", "--prompt-name", "morning_brief", "--prompt-args", "symbol=BTCUSDT")
     assert "get_volume_profile" in json.dumps(prompt)
     refused = ("--tool-name", "get_volume_profile", "--tool-arg", "symbol=NOSUCH")

@@ -1,8 +1,7 @@
 """The levels beside those of other people's code; `make crosscheck` runs it in an environment of its own.
 
 What they do differently is named where it is left out: finmlkit takes the lowest of equal POCs and both sides
-of an equal pair; marketprofile drops empty rows, and goes on where exactly 70 % are reached. Candles have no
-comparison here yet.
+of an equal pair; marketprofile drops empty rows, and goes on where exactly 70 % are reached.
 """
 
 from decimal import Decimal

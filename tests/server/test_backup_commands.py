@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from collectors.exchange import GeneratedMarket
-from server import cli
+from server import backup_commands
 from server.cli import main
 from storage.backup_series import alone_in, backups_in, name_of
 from storage.ledger import TradeLedger
@@ -38,7 +38,7 @@ def days(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of backups that are made one a day from now on."""
     moments = [START_MS + day * DAY_MS for day in range(6)]
     coming = iter(moments)
-    monkeypatch.setattr(cli, "wall_clock", lambda: next(coming))
+    monkeypatch.setattr(backup_commands, "wall_clock", lambda: next(coming))
     return [name_of(moment) for moment in moments]
 
 

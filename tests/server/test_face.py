@@ -12,6 +12,7 @@ import pytest
 from mcp import Client
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
+    INVALID_PARAMS,
     CallToolResult,
     PromptReference,
     ResourceTemplateReference,
@@ -289,6 +290,22 @@ async def test_a_prompt_names_tools_and_options_that_exist(
         options = set(re.findall(r"\b([a-z_]+)=", text))
         assert options <= {option for tool in named for option in tools[tool].input_schema["properties"]}
         assert "BTCUSDT" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("no_such_prompt", {}, "Unknown prompt: no_such_prompt"),
+        ("morning_brief", {}, "symbol"),
+    ],
+)
+async def test_a_prompt_that_cannot_be_written_is_the_clients_error(
+    shown: Face, name: str, arguments: dict[str, str], words: str
+) -> None:
+    async with Client(shown.mcp) as client:
+        with pytest.raises(MCPError, match=words) as refused:
+            await client.get_prompt(name, arguments)
+    assert refused.value.error.code == INVALID_PARAMS
 
 
 async def test_symbols_and_windows_are_completed(shown: Face) -> None:

@@ -18,7 +18,7 @@ from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import DAY_MS, MINUTE_MS, Row
-from tests.analytics.flow_tapes import columns
+from tests.analytics.tapes import columns
 from tests.server.desks import BTCUSDT, END_MS, FLOW_TOOLS, HOUR_MS, Desk, FakeRecording, text_of
 
 DAYS = 8

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from server.cli import main, settings_from
+from server.cli import main
+from server.flags import settings_from
 from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 
 

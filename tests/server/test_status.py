@@ -18,7 +18,8 @@ from starlette.testclient import TestClient
 from server.app import create_app
 from server.cli import main
 from server.settings import Settings
-from server.status import (
+from server.status_command import NoServer, address, asked, watch
+from server.status_parts import (
     Disk,
     LinkStatus,
     Memory,
@@ -27,7 +28,6 @@ from server.status import (
     SymbolStatus,
     WarmUp,
 )
-from server.status_command import NoServer, address, asked, watch
 from server.status_screen import duration, screen, short
 from storage.ledger import TradeLedger
 from tests import processes

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tests.server.desks import BTCUSDT, END_MS, FLOW_TOOLS, HOUR_MS, Desk, FakeR
 from tests.tapes import START_MS, columns, rows_of
 
 
+@cache
 def market(*, trades: int = 3_000, first_id: int = 1) -> TradeColumns:
     """A day around 62,000 with a thin zone, one trade every 24 h / trades."""
     rows = []

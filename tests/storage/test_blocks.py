@@ -14,7 +14,7 @@ from storage.histograms import PriceHistogram
 from storage.rollups import bin_width, decode_rollup, digest_of, encode_rollup, rollup_of
 from storage.trades import TradeColumns
 from tests.ledgers import signed
-from tests.tapes import columns, rows_of, run_of, tapes
+from tests.tapes import columns, rows_of, run_of, tape_rows_of, tapes
 
 
 @given(tapes().filter(len))
@@ -22,6 +22,7 @@ def test_a_block_decodes_to_the_rows_it_was_made_of(tape: TradeColumns) -> None:
     encoded = encode_block(tape)
     block = decode_block(encoded)
     assert rows_of(block.trades()) == rows_of(tape)
+    assert tape_rows_of(block.tape()) == tape_rows_of(tape)
     assert (len(block), block.first_id, block.last_id) == (len(tape), tape.id[0], tape.id[-1])
     assert encode_block(tape.at_exponents(8, 8)) == encoded
 

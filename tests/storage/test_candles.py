@@ -13,9 +13,10 @@ from storage import keys
 from storage.candle_records import decode_candles, encode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
 from storage.errors import CorruptRecord, NewerFormat
+from storage.export import in_id_order
 from storage.ledger import TradeLedger
-from storage.trades import TradeColumns
-from tests.tapes import START_MS, columns, rows_of, run_of, tapes
+from storage.trades import TapeColumns, TradeColumns
+from tests.tapes import START_MS, columns, rows_of, run_of, tape_rows_of, tapes
 
 HOUR = keys.hour_of(START_MS)
 on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -89,7 +90,7 @@ def test_notional_beyond_64_bits_is_exact() -> None:
     window=st.tuples(st.integers(-4_000_000, 9_000_000), st.integers(0, 10_000_000)),
     whole_minutes=st.booleans(),
 )
-def test_a_view_gives_the_candles_of_its_window(
+def test_a_view_gives_the_candles_and_the_tape_of_its_window(
     tmp_path_factory: pytest.TempPathFactory,
     tape: TradeColumns,
     sealed: bool,
@@ -109,6 +110,8 @@ def test_a_view_gives_the_candles_of_its_window(
         ledger.append("X", tape)
         with ledger.view("X") as view:
             assert listed(view.candles(start_ms, end_ms)) == list(plainly(tape.within(start_ms, end_ms)))
+            ordered = list(in_id_order(view.tape(start_ms, end_ms), view.id_spans()))
+            assert tape_rows_of(TapeColumns.concat(ordered)) == tape_rows_of(tape.within(start_ms, end_ms))
 
 
 @pytest.mark.parametrize("stored", [None, b"\x93"])

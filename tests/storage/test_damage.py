@@ -71,7 +71,7 @@ def repaired_is_right(path: Path, tapes: Truth) -> None:
 
 @pytest.mark.parametrize("crashed", [False, True], ids=["stopped", "crashed"])
 @pytest.mark.parametrize(
-    "cases", [75, pytest.param(1500, marks=[pytest.mark.long, pytest.mark.timeout(7200)])]
+    "cases", [25, pytest.param(1500, marks=[pytest.mark.long, pytest.mark.timeout(7200)])]
 )
 def test_whatever_file_is_damaged_no_answer_is_wrong_and_a_repair_brings_the_ledger_back(
     tmp_path: Path, cases: int, crashed: bool

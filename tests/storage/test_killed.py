@@ -90,7 +90,7 @@ def ends_of(symbol: str, ids: list[int]) -> Mapping[int, int]:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("kills", [20, pytest.param(200, marks=pytest.mark.long)])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
 def test_kill_9_at_any_moment_loses_nothing_acknowledged_and_doubles_nothing(
     tmp_path: Path, kills: int
 ) -> None:

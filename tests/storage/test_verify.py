@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -97,10 +98,7 @@ def test_a_block_that_cannot_be_decoded_goes_with_its_hour_and_its_ids_are_an_op
 def altered(rows: TradeColumns) -> TradeColumns:
     price = rows.price_int.copy()
     price[3] += 10**6
-    return TradeColumns(
-        rows.id, rows.time_ms, price, rows.quantity_int, rows.first_id, rows.last_id, rows.buyer_is_maker,
-        rows.price_exp, rows.quantity_exp,
-    )  # fmt: skip
+    return replace(rows, price_int=price)
 
 
 def test_a_block_of_other_trades_than_its_rollup_has_the_digest_of_is_not_believed(path: Path) -> None:
