@@ -7,9 +7,9 @@ TOOLS := .tools
 TOOLS_READY := .tools/.ready
 CROSSCHECK := .venv-crosscheck/.installed
 
-.PHONY: help setup demo serve test test-long clients check crosscheck format docs pictures bench bench-collector soak monitoring release wheel-test lock clean
+.PHONY: help setup demo serve test test-long clients check crosscheck format docs pictures bench bench-collector soak soak-wheel monitoring release wheel-test lock clean
 help:
-	@echo "make demo | serve | test | test-long | clients | check | crosscheck | bench | bench-collector | soak | docs | pictures | setup | format | clean"
+	@echo "make demo | serve | test | test-long | clients | check | crosscheck | bench | bench-collector | soak | soak-wheel | docs | pictures | setup | format | clean"
 	@echo "make release | wheel-test | monitoring | lock: for maintainers"
 
 $(BIN)/python:
@@ -108,6 +108,10 @@ bench-collector: $(DEVELOPERS)
 MINUTES ?= 10
 soak: $(DEVELOPERS)
 	$(BIN)/python -m tests.soak.run --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
+
+# make soak-wheel MINUTES=30: the installed wheel, two askers over SSE each second; PASS or FAIL for each goal.
+soak-wheel: $(DEVELOPERS)
+	$(BIN)/python -m tests.soak.wheel --minutes $(MINUTES)
 
 # For maintainers: newer versions of everything, with hashes and without any registry's name.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url

@@ -36,11 +36,13 @@ class LinkFigures:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """All of it. `ends` counts links that ended by host and close code; `replaced` and `refused` are others
-    that a line opened anew for. `most_lag_ms` is the greatest of any link's lag in the last minute or two."""
+    """All of it. `lines` is how many links there should be. `ends` counts links that ended by host and close
+    code; `replaced` and `refused` are others that a line opened anew for. `most_lag_ms` is the greatest
+    lag of any link in the last minute or two."""
 
     symbols: tuple[SymbolFigures, ...]
     links: tuple[LinkFigures, ...]
+    lines: int
     ends: Mapping[tuple[str, str], int]
     attempts: int
     malformed: int

@@ -35,6 +35,9 @@ class Lines:
         self._lines: list[Line] = []
         self.attempts = Attempts()
 
+    def __len__(self) -> int:
+        return len(self._lines)
+
     def __iter__(self) -> Iterator[Line]:
         return iter(self._lines)
 

@@ -143,6 +143,7 @@ class Recorder:
         return Figures(
             symbols=self._stream.figures(),
             links=self._lines.figures(),
+            lines=len(self._lines),
             ends=self._lines.ends(),
             attempts=self._lines.attempts.in_window(self._clock()),
             malformed=counts.malformed,

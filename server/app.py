@@ -25,6 +25,7 @@ from server.connections import BoundedApp
 from server.face import TapeServer
 from server.health import READY_PATH, ReadyEndpoint
 from server.logs import set_up_logs
+from server.loop_gap import LoopGap
 from server.metrics import METRICS_PATH, LedgerMetrics, MetricsEndpoint
 from server.process_metrics import ProcessMetrics
 from server.proxies import TrustedProxies
@@ -34,7 +35,10 @@ from server.runtime import settle, tune
 from server.settings import ConfigurationInvalid, Settings, given_names, load_settings, unknown_names
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
+from server.status import Server, StatusEndpoint
+from server.status_parts import STATUS_PATH
 from server.tools.tape import Tape
+from server.transport_metrics import TransportMetrics
 from server.transports import Transports, health, security
 from server.upkeep import Limits, Upkeep
 from server.wall_clock import wall_clock
@@ -61,12 +65,6 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
-    metrics = [
-        LedgerMetrics(ledger),
-        RestMetrics(recorder),
-        RecorderMetrics(recorder.figures),
-        ProcessMetrics(settings.data_dir),
-    ]
     bus = InMemorySubscriptionBus()
     tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     charts = Charts()
@@ -74,6 +72,17 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     answered = security(settings.answered_hosts, settings.allowed_origins)
     closing = Closing(bounds.grace_s)
     transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
+    loop_gap = LoopGap()
+    running_server = Server(tape, recorder, transports, settings.data_dir, started_ms=wall_clock())
+    metrics = [
+        LedgerMetrics(ledger),
+        RestMetrics(recorder),
+        RecorderMetrics(recorder.figures),
+        ProcessMetrics(settings.data_dir),
+        transports.calls.metrics,
+        TransportMetrics(transports, bounds),
+        loop_gap,
+    ]
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -86,6 +95,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             await stack.enter_async_context(charts)
             await stack.enter_async_context(transports.running())
             stack.enter_context(closing.noticing_signals())
+            stack.enter_context(loop_gap.watching())
             yield
         log.info("stopped", data_dir=str(settings.data_dir))
 
@@ -97,6 +107,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             Route(READY_PATH, ReadyEndpoint(ledger, recorder, wall_clock, answered), methods=["GET"]),
             *pages_routes(PagesEndpoint(mcp.pages, answered, transports.calls.within)),
             Route(METRICS_PATH, MetricsEndpoint(metrics, answered), methods=["GET"]),
+            Route(STATUS_PATH, StatusEndpoint(running_server, answered), methods=["GET"]),
             *transports.routes,
         ],
         middleware=[

@@ -4,16 +4,31 @@ Invariant: whatever one client does or leaves undone costs no more than this, an
 """
 
 import asyncio
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Message, Receive
 
+# What a client may run into, as it is counted: room for sessions, requests that await their answer, calls of
+# all together, the size and the time of a body, the time of a reader.
+SESSIONS, UNANSWERED, CALLS, BODY_BYTES, BODY_TIME, READER = NAMES = (
+    "sessions",
+    "unanswered",
+    "calls",
+    "body_bytes",
+    "body_time",
+    "reader",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Times in seconds, sizes in bytes; the defaults are for thousands of people on one machine."""
+    """Times in seconds, sizes in bytes; the defaults are for thousands of people on one machine.
+
+    `reached` counts how often each was, by its name in `NAMES`.
+    """
 
     # A reader that takes nothing for this long is disconnected; the body of a request must be here in time.
     send_s: float = 30
@@ -33,6 +48,7 @@ class Bounds:
     answer_chars: int = 150_000
     # At a stop, calls under way have this long.
     grace_s: float = 2
+    reached: Counter[str] = field(default_factory=Counter, compare=False)
 
 
 class BodyRefused(Exception):
@@ -51,8 +67,10 @@ async def body_of(request: Request, bounds: Bounds) -> bytes:
             async for part in request.stream():
                 body += part
                 if len(body) > bounds.body_bytes:
+                    bounds.reached[BODY_BYTES] += 1
                     raise BodyRefused(f"the body is larger than {bounds.body_bytes} bytes", 413)
     except TimeoutError:
+        bounds.reached[BODY_TIME] += 1
         raise BodyRefused(f"the body was not here within {bounds.body_s:g} s", 408) from None
     return bytes(body)
 
@@ -67,7 +85,8 @@ def replayed(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-def too_many(unanswered: int) -> Response:
+def too_many(unanswered: int, bounds: Bounds) -> Response:
     """The refusal of one more request in a session, or of one without a session."""
+    bounds.reached[UNANSWERED] += 1
     words = f"{unanswered} requests await their answer, which is the most; try again when one has it"
     return PlainTextResponse(words, 429, {"retry-after": "1"})

@@ -4,7 +4,7 @@ Invariant: a call ends in time whatever its question is, and one that its client
 the record it is at.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
 import anyio
@@ -14,38 +14,46 @@ from mcp.server.session import ServerSession
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, CallToolResult, TextContent
 
-from server.bounds import Bounds
+from server.bounds import CALLS, Bounds
+from server.call_metrics import CallMetrics
 from server.tools.refusals import Refusal
 from server.tools.work import Work
 
 # Progress is told at once to those who asked for it, and then as often as this.
 PROGRESS_S = 0.5
 TOOLS = "tools/call"
-BOUNDED = (TOOLS, "resources/read", "prompts/get", "completion/complete")
+OTHERS = ("resources/read", "prompts/get", "completion/complete")
+# Pages for a browser, which no MCP client waits for.
+PAGES = "pages"
 
 Handler = Callable[[ServerRequestContext[Any, Any], Any], Awaitable[Any]]
 R = TypeVar("R")
 
 
 class Calls:
-    """The calls under way in one server."""
+    """The calls under way in one server with these tools."""
 
-    def __init__(self, bounds: Bounds) -> None:
+    def __init__(self, bounds: Bounds, tools: Sequence[str]) -> None:
         self._bounds = bounds
+        self.metrics = CallMetrics(tools, (*OTHERS, PAGES))
         self.under_way = 0
 
     def guard(self, server: Server[Any]) -> None:
         """Bound what the server does for others."""
-        for method in BOUNDED:
+        for method in (TOOLS, *OTHERS):
             if (entry := server.get_request_handler(method)) is not None:
                 server.add_request_handler(method, entry.params_type, self._bounded(method, entry.handler))
 
     async def within(self, answer: Callable[[], Awaitable[R]]) -> R:
         """An answer that no MCP client waits for, within the same bounds. Raises `Refusal`."""
-        return await self._in_time(answer, None)
+        return await self.metrics.counted(PAGES, lambda: self._in_time(answer, None))
 
     def _bounded(self, method: str, handler: Handler) -> Handler:
         async def call(ctx: ServerRequestContext[Any, Any], params: Any) -> Any:
+            name = params.name if method == TOOLS else method
+            return await self.metrics.counted(name, lambda: answer(ctx, params))
+
+        async def answer(ctx: ServerRequestContext[Any, Any], params: Any) -> Any:
             try:
                 return self._small_enough(await self._in_time(lambda: handler(ctx, params), ctx.session))
             except Refusal as refusal:
@@ -57,6 +65,7 @@ class Calls:
 
     async def _in_time(self, answer: Callable[[], Awaitable[R]], session: ServerSession | None) -> R:
         if self.under_way >= self._bounds.calls:
+            self._bounds.reached[CALLS] += 1
             raise Refusal(
                 "TOO_MANY_CALLS",
                 f"{self.under_way} calls are under way, which is the most; try again in a few seconds",

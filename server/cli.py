@@ -19,7 +19,7 @@ FILES = {
     "check-config": "server.config_command",
     "demo": "server.serve_commands",
     "exchange": "server.exchange_command",
-    "status": "server.ledger_commands",
+    "status": "server.status_command",
     "export": "server.export_command",
     "chart": "server.chart_command",
     "verify": "server.verify_command",

@@ -13,7 +13,7 @@ from h11 import LocalProtocolError
 from starlette.applications import Starlette
 from starlette.types import Message, Receive, Scope, Send
 
-from server.bounds import Bounds
+from server.bounds import READER, Bounds
 from server.shutdown import Closing
 
 log = structlog.get_logger()
@@ -38,7 +38,7 @@ class BoundedApp(Starlette):
             await super().__call__(scope, receive, send)
             return
         notice_vanished(send)
-        outlet = Outlet(send, self._bounds.send_s)
+        outlet = Outlet(send, self._bounds)
         await super().__call__(scope, self._closing.receive(receive), outlet.send)
         await outlet.end()
 
@@ -46,23 +46,24 @@ class BoundedApp(Starlette):
 class Outlet:
     """The way to one client: `send` in time or not at all, `end` for what was cut short."""
 
-    def __init__(self, send: Send, send_s: float) -> None:
+    def __init__(self, send: Send, bounds: Bounds) -> None:
         self._send = send
-        self._send_s = send_s
+        self._bounds = bounds
         self._begun = False
         self._open = False
 
     async def send(self, message: Message) -> None:
         """Send, or end the connection: the server drops what it holds for it and tells of a disconnect."""
         try:
-            async with asyncio.timeout(self._send_s):
+            async with asyncio.timeout(self._bounds.send_s):
                 await self._send(message)
         except (TimeoutError, LocalProtocolError) as error:
             transport = _transport(self._send)
             if transport is None:
                 raise
             if isinstance(error, TimeoutError):
-                log.warning("reader dropped", silent_s=self._send_s)
+                self._bounds.reached[READER] += 1
+                log.warning("reader dropped", silent_s=self._bounds.send_s)
             transport.abort()  # a request that broke off while it was answered can have no answer
             await asyncio.sleep(0)  # the server learns of it at the loop's next turn
             self._begun, self._open = True, False

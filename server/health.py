@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
 from collectors.clock_check import Offset
+from collectors.figures import Figures
 from collectors.symbol_filling import FillingState
 from server.tools.answers import iso_seconds, significant
 from server.tools.tape import Recording, WarmupProgress
@@ -22,6 +23,8 @@ READY_PATH = "/readyz"
 # The newest event that a link vouches for is seconds old at most while anything trades; where nothing does,
 # silence that is usual does not count.
 MOST_LAG_MS = 30_000
+# From event to receipt; a stream that is later answers about a market that has moved on.
+LATE_MS = 10_000
 
 
 class Health(Recording, Protocol):
@@ -31,11 +34,15 @@ class Health(Recording, Protocol):
     def clock_offset(self) -> Offset | None: ...
     def filling(self, symbol: str) -> FillingState: ...
     def silent_ms(self, symbol: str) -> int: ...
+    def figures(self) -> Figures: ...
 
 
 def readiness(ledger: TradeLedger, recording: Health, now_ms: int) -> dict[str, Any]:
     """The body of the answer; `ready` is its sum."""
-    symbols = {symbol: _of_symbol(recording, symbol, now_ms) for symbol in recording.symbols}
+    late_ms = _lateness(recording)
+    symbols = {
+        symbol: _of_symbol(recording, symbol, late_ms.get(symbol, 0), now_ms) for symbol in recording.symbols
+    }
     reasons = list(_of_all(ledger, recording))
     ready = not reasons and not any(symbol["reasons"] for symbol in symbols.values())
     offset = recording.clock_offset
@@ -60,7 +67,18 @@ def _of_all(ledger: TradeLedger, recording: Health) -> Iterator[dict[str, str]]:
         )
 
 
-def _of_symbol(recording: Health, symbol: str, now_ms: int) -> dict[str, Any]:
+def _lateness(recording: Health) -> dict[str, int]:
+    """How late the quickest link brings each symbol, by the exchange's clock where that is known."""
+    offset = recording.clock_offset
+    ahead_ms = 0 if offset is None else offset.offset_ms
+    return {
+        symbol.symbol: symbol.lag_ms + ahead_ms
+        for symbol in recording.figures().symbols
+        if symbol.lag_ms is not None
+    }
+
+
+def _of_symbol(recording: Health, symbol: str, late_ms: int, now_ms: int) -> dict[str, Any]:
     known_ms, filling = recording.live_until_ms(symbol), recording.filling(symbol)
     lag_ms = None if known_ms is None else max(0, now_ms - known_ms)
     warm_up = recording.warmup(symbol) if filling.history else None
@@ -69,6 +87,8 @@ def _of_symbol(recording: Health, symbol: str, now_ms: int) -> dict[str, Any]:
         reasons.append(_reason("link", "no link vouches for it yet"))
     elif lag_ms - recording.silent_ms(symbol) > MOST_LAG_MS:
         reasons.append(_reason("head_age", f"known up to {lag_ms / 1000:.0f} s ago"))
+    if late_ms > LATE_MS:
+        reasons.append(_reason("lag", f"its events arrive {late_ms / 1000:.0f} s late"))
     if missing := filling.missing - filling.out_of_reach:
         reasons.append(_reason("gaps", f"{missing} ids are missing and asked for"))
     if filling.history:

@@ -1,42 +1,31 @@
-"""`tapedeck status`, and what all commands on a ledger at rest or in use share.
+"""What all commands on a ledger at rest or in use share.
 
 Invariant: they never disturb a server that records: where one has the ledger open, they work on a checkpoint
 that it makes. What goes wrong is one line and exit status 1.
 """
 
 import argparse
-import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
-from rich.filesize import decimal
 from rich.progress import Progress
 from rich.table import Table
 
-from server.flags import add_settings
 from server.selection import Unusable
 from server.settings import load_settings
 from server.tools.arguments import iso
 from server.tools.refusals import Refusal
 from storage.checkpoints import readable
 from storage.errors import LedgerError
-from storage.inventory import Inventory, inventories
+from storage.inventory import Inventory
 from storage.ledger import TradeLedger
 
 Command = Callable[[argparse.Namespace], int]
-
-
-def add_commands(commands: Any) -> None:
-    status = commands.add_parser("status", help="what a ledger holds")
-    status.add_argument("--json", action="store_true", help="as JSON")
-    status.set_defaults(run=in_one_line(_status))
-    add_settings(status, ["data_dir"])
 
 
 def in_one_line(command: Command) -> Command:
@@ -94,44 +83,6 @@ def refuse_within(path: Path, data_dir: Path) -> None:
     """Nothing but the ledger belongs into its directory."""
     if path.resolve().is_relative_to(data_dir.resolve()):
         raise Unusable(f"{path} lies in the ledger's directory {data_dir}; choose another place")
-
-
-def _status(given: argparse.Namespace) -> int:
-    data_dir = data_dir_of(given)
-    with opened(data_dir) as (ledger, in_use):
-        held, venue, size = inventories(ledger), ledger.venue, ledger.bytes_on_disk
-    if given.json:
-        facts = {"data_dir": str(data_dir), "venue": venue, "in_use": in_use, "bytes": size}
-        print(json.dumps(facts | {"symbols": [_facts(symbol) for symbol in held]}, indent=2))
-        return 0
-    print(f"{data_dir}\n{venue or 'no venue yet'}, {decimal(size)}, {_use(in_use)}")
-    show(held)
-    return 0
-
-
-def _use(in_use: bool) -> str:
-    return "open in another process; as of a checkpoint" if in_use else "not in use"
-
-
-def _facts(held: Inventory) -> dict[str, Any]:
-    coverage = held.coverage
-    return {
-        "symbol": held.symbol,
-        "first": None if coverage.first_ms is None else iso(coverage.first_ms),
-        "last": None if coverage.last_ms is None else iso(coverage.last_ms),
-        "first_id": coverage.first_id,
-        "last_id": coverage.last_id,
-        "trades": coverage.trades,
-        "invalid": coverage.invalid,
-        "missing": held.missing,
-        "gaps": len(coverage.gaps_in("open")),
-        "certified": held.certified,
-        "sealed_hours": held.sealed_hours,
-        "unsealed_trades": held.unsealed,
-        "bytes": held.stored_bytes,
-        "bytes_a_trade": None if held.bytes_a_trade is None else round(held.bytes_a_trade, 3),
-        "damage": held.damage,
-    }
 
 
 def show(inventory: list[Inventory]) -> None:

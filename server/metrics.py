@@ -46,6 +46,11 @@ class LedgerMetrics(Collector):
         yield GaugeMetricFamily(
             "tapedeck_ledger_bytes", "Size of the ledger's files.", value=self._ledger.bytes_on_disk
         )
+        yield GaugeMetricFamily(
+            "tapedeck_ledger_open_bytes",
+            "Memory that the trades of hours take that are not sealed yet.",
+            value=self._ledger.open_bytes,
+        )
         held = GaugeMetricFamily("tapedeck_trades_held", "Trades held.", labels=["symbol"])
         missing = GaugeMetricFamily(
             "tapedeck_trades_missing",
@@ -56,6 +61,12 @@ class LedgerMetrics(Collector):
             held.add_metric([symbol], self._ledger.rows(symbol))
             missing.add_metric([symbol], self._ledger.missing(symbol))
         yield from (held, missing)
+
+
+def without_birth(metric: Metric) -> Metric:
+    """Without when each series began, which would be one more series for each."""
+    metric.samples = [sample for sample in metric.samples if not sample.name.endswith("_created")]
+    return metric
 
 
 class MetricsEndpoint:

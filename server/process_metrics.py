@@ -3,7 +3,6 @@
 Invariant: nothing is kept between scrapes; what the platform does not tell is left out, not made up.
 """
 
-import os
 import shutil
 import sys
 import time
@@ -37,10 +36,16 @@ class ProcessMetrics(Collector):
         yield GaugeMetricFamily("tapedeck_disk_bytes", "Size of the ledger's disk.", value=disk.total)
         if sys.platform == "linux":
             yield GaugeMetricFamily(
-                "tapedeck_resident_bytes", "Memory that the process occupies.", value=_resident_bytes()
+                "tapedeck_resident_bytes", "Memory that the process occupies.", value=memory_bytes("VmRSS")
+            )
+            yield GaugeMetricFamily(
+                "tapedeck_private_bytes",
+                "The part of it that is the process's own; the rest are files that the system may drop.",
+                value=memory_bytes("RssAnon"),
             )
 
 
-def _resident_bytes() -> int:
-    pages = Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+def memory_bytes(kind: str) -> int:
+    """VmRSS or RssAnon of this process, as the kernel counts them; Linux alone has them."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{kind}:"))) * 1024

@@ -72,6 +72,7 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
         value=figures.dropped,
     )
     yield GaugeMetricFamily("tapedeck_links", "Links that are up.", value=len(figures.links))
+    yield GaugeMetricFamily("tapedeck_links_wanted", "Links that should be up.", value=figures.lines)
     yield GaugeMetricFamily(
         "tapedeck_link_attempts", "Attempts to open a link in the last 300 s.", value=figures.attempts
     )

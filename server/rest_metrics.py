@@ -43,12 +43,11 @@ class RestMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._requests(self._recorder.rest_use)
         offset = self._recorder.clock_offset
-        if offset is not None:
-            yield GaugeMetricFamily(
-                "tapedeck_clock_offset_seconds",
-                "How far the exchange's clock is ahead of this machine's.",
-                value=offset.offset_ms / 1000,
-            )
+        yield GaugeMetricFamily(
+            "tapedeck_clock_offset_seconds",
+            "How far the exchange's clock is ahead of this machine's.",
+            value=None if offset is None else offset.offset_ms / 1000,
+        )
         yield from self._filling()
 
     def _requests(self, use: RestUse) -> Iterator[Metric]:
@@ -60,8 +59,8 @@ class RestMetrics(Collector):
         barred = CounterMetricFamily(
             "tapedeck_rest_barred", "Refusals for too many requests (429) and bans (418).", labels=["status"]
         )
-        for status, count in use.barred.items():
-            barred.add_metric([status], count)
+        for status in ("418", "429"):
+            barred.add_metric([status], use.barred.get(status, 0))
         yield from (replies, barred)
         yield CounterMetricFamily(
             "tapedeck_rest_barred_seconds", "Seconds that such refusals asked to wait.", value=use.barred_s

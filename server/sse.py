@@ -31,7 +31,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from server.bounds import BodyRefused, Bounds, body_of, too_many
+from server.bounds import SESSIONS, BodyRefused, Bounds, body_of, too_many
 from server.shutdown import Closing
 
 MESSAGES_PATH = "/messages"
@@ -180,6 +180,7 @@ class SseEndpoint:
         if self._closing.begun.is_set():
             return PlainTextResponse("the server is stopping", 503, {"retry-after": "5"})
         if self._sessions.full:
+            self._bounds.reached[SESSIONS] += 1
             words = f"{len(self._sessions)} sessions are open, which is the most; try again later"
             return PlainTextResponse(words, 503, {"retry-after": "60"})
         return None
@@ -247,7 +248,7 @@ class MessagesEndpoint:
         except ValidationError:
             return PlainTextResponse("the body is no JSON-RPC message", 400)
         if isinstance(message, JSONRPCRequest) and session.unanswered >= self._bounds.unanswered:
-            return too_many(session.unanswered)
+            return too_many(session.unanswered, self._bounds)
         # Handed in before it is answered: else a client's next message might overtake this one.
         await session.take(message, request)
         return PlainTextResponse("Accepted", 202)

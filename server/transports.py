@@ -21,9 +21,9 @@ from sse_starlette.sse import AppStatus
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
-from server.bounds import BodyRefused, Bounds, body_of, replayed, too_many
+from server.bounds import SESSIONS, BodyRefused, Bounds, body_of, replayed, too_many
 from server.calls import Calls
 from server.pages import Pages
 from server.shutdown import Closing
@@ -34,6 +34,7 @@ SSE_PATH = "/sse"
 HTTP_PATH = "/mcp"
 # When to take a stream up again that an event store remembers. We keep none: a client asks again instead.
 RETRY_MS = 100
+NO_ROOM = 503
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 # Streams of Streamable HTTP would be cut in the middle of a call; `Closing` ends them after it.
@@ -70,7 +71,7 @@ class Transports:
         serve("resources/subscribe", SubscribeRequestParams, self.subscriptions.subscribe)
         serve("resources/unsubscribe", UnsubscribeRequestParams, self.subscriptions.unsubscribe)
         closing.on_begin(listen.close)
-        self.calls = Calls(bounds)
+        self.calls = Calls(bounds, [tool.name for tool in mcp._tool_manager.list_tools()])
         self.calls.guard(server)
         mcp.streamable_http_app(
             streamable_http_path=HTTP_PATH,
@@ -96,6 +97,11 @@ class Transports:
     def http_sessions(self) -> int:
         """The sessions of Streamable HTTP that are open."""
         return len(self._manager._server_instances)
+
+    @property
+    def open_sessions(self) -> dict[str, int]:
+        """The sessions that are open, by transport."""
+        return {"sse": len(self.sessions), "http": self.http_sessions}
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -139,10 +145,20 @@ class HttpEndpoint:
         # A notification may be the cancellation of a request that takes up the room.
         most = self._bounds.unanswered if session else self._bounds.calls + self._bounds.subscriptions
         if self._unanswered[session] >= most and _is_request(body):
-            await too_many(most)(scope, receive, send)
+            await too_many(most, self._bounds)(scope, receive, send)
             return
         with self._counted(session):
-            await self._manager.handle_request(scope, replayed(body, receive), send)
+            await self._manager.handle_request(scope, replayed(body, receive), self._noticing_no_room(send))
+
+    def _noticing_no_room(self, send: Send) -> Send:
+        """The SDK refuses a session that there is no room for by this status, and nothing else."""
+
+        async def noticed(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] == NO_ROOM:
+                self._bounds.reached[SESSIONS] += 1
+            await send(message)
+
+        return noticed
 
     @contextmanager
     def _counted(self, session: str) -> Iterator[None]:

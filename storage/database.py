@@ -264,6 +264,11 @@ class Database:
         except (plyvel.Error, RuntimeError) as error:
             raise StoreUnavailable(f"{self.path} cannot be compacted: {error}") from error
 
+    def bytes_between(self, first: bytes, stop: bytes) -> int:
+        """About how many bytes of tables hold first <= key < stop; what is only in the log is left out."""
+        with self.reading():
+            return int(self._handle.approximate_size(first, stop))
+
     def bytes_on_disk(self) -> int:
         """The size of LevelDB's files."""
         try:

@@ -470,6 +470,12 @@ class TradeLedger:
         """The size of the ledger's files."""
         return self._database.bytes_on_disk()
 
+    def bytes_of(self, symbol: str) -> int:
+        """About how many bytes the symbol's trades take; reads none, and leaves out what was written last."""
+        families = ("trades", *SEALED_FAMILIES)
+        spans = [(f"{family}:{symbol}:".encode(), f"{family}:{symbol};".encode()) for family in families]
+        return sum(self._database.bytes_between(*span) for span in spans)
+
     # Questions
 
     @property
@@ -483,6 +489,12 @@ class TradeLedger:
         with self._lock:
             tape = self._tapes.get(symbol)
             return tape.rows if tape else 0
+
+    @property
+    def open_bytes(self) -> int:
+        """The memory of the columns of hours that are not sealed."""
+        with self._lock:
+            return sum(tape.open_bytes for tape in self._tapes.values())
 
     def runs(self, symbol: str) -> tuple[Run, ...]:
         """The runs of ids held, oldest first."""

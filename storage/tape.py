@@ -58,6 +58,11 @@ class Tape:
         return sealed + sum(len(part) for parts in self.open.values() for part in parts)
 
     @property
+    def open_bytes(self) -> int:
+        """The memory of the columns of unsealed hours."""
+        return sum(part.nbytes for parts in self.open.values() for part in parts)
+
+    @property
     def unwritten(self) -> int:
         """How many rows no write has acknowledged."""
         return self.pending.rows + self.writing.rows

@@ -54,6 +54,11 @@ class TapeColumns:
     def __len__(self) -> int:
         return len(self.id)
 
+    @property
+    def nbytes(self) -> int:
+        """The memory of the columns."""
+        return sum(getattr(self, name).nbytes for name in self._columns())
+
     @classmethod
     def empty(cls) -> Self:
         none: dict[str, Any] = {name: np.empty(0, np.int64) for name in cls._columns()}

@@ -6,7 +6,16 @@ it. Invariant: a query names no metric that `GET /metrics` does not export (a te
 
 from dataclasses import dataclass
 
+from server.call_metrics import OURS
+
 JOB = "tapedeck"
+FAILURES = f'outcome=~"{"|".join(OURS)}"'
+
+
+def _quantile(share: float, histogram: str, minutes: int, *by: str) -> str:
+    """The value that so large a share of what was observed in the last minutes stays below."""
+    groups = ", ".join(("instance", *by, "le"))
+    return f"histogram_quantile({share}, sum by ({groups}) (rate({histogram}_bucket[{minutes}m])))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,50 @@ PANELS = (
             " * on (instance) group_left (version) tapedeck_build_info"
         },
     ),
+    Panel("Lag, from event to receipt", "s", {"{{symbol}}": "tapedeck_lag_seconds"}),
+    Panel("Links", "short", {"up": "tapedeck_links", "wanted": "tapedeck_links_wanted"}),
+    Panel(
+        "Messages not taken in 5 min",
+        "short",
+        {
+            "dropped": "increase(tapedeck_messages_dropped_total[5m])",
+            "malformed": "increase(tapedeck_messages_malformed_total[5m])",
+        },
+    ),
+    Panel(
+        "REST weight this minute",
+        "short",
+        {"used": "tapedeck_rest_weight_used", "allowed": "tapedeck_rest_weight_limit"},
+    ),
+    Panel("Clock, seconds off the exchange's", "s", {"{{instance}}": "abs(tapedeck_clock_offset_seconds)"}),
+    Panel(
+        "Calls a second",
+        "short",
+        {"{{outcome}}": "sum by (instance, outcome) (rate(tapedeck_calls_total[5m])) > 0"},
+    ),
+    Panel(
+        "Duration of calls",
+        "s",
+        {
+            "p50": _quantile(0.5, "tapedeck_call_seconds", 5),
+            "p99": _quantile(0.99, "tapedeck_call_seconds", 5),
+        },
+    ),
+    Panel(
+        "Tokens an answer",
+        "short",
+        {
+            "{{tool}}": "rate(tapedeck_answer_tokens_sum[15m])"
+            " / (rate(tapedeck_answer_tokens_count[15m]) > 0)",
+        },
+    ),
+    Panel("Open sessions", "short", {"{{transport}}": "tapedeck_sessions"}),
+    Panel(
+        "Clients refused or dropped in 5 min",
+        "short",
+        {"{{bound}}": "increase(tapedeck_bounds_reached_total[5m])"},
+    ),
+    Panel("Event loop late, p99", "s", {"{{instance}}": _quantile(0.99, "tapedeck_loop_gap_seconds", 5)}),
 )
 
 ALERTS = (
@@ -136,5 +189,84 @@ ALERTS = (
         "0m",
         "warning",
         "tapedeck was restarted three times within an hour",
+    ),
+    Alert(
+        "TapedeckNoLink",
+        "tapedeck_links == 0",
+        "1m",
+        "critical",
+        "no link to the exchange is up",
+    ),
+    Alert(
+        "TapedeckLinkMissing",
+        "0 < tapedeck_links < tapedeck_links_wanted",
+        "10m",
+        "warning",
+        "fewer links are up than there should be",
+    ),
+    Alert(
+        "TapedeckLag",
+        # Of a symbol that prints nothing the lag is an old one.
+        "tapedeck_lag_seconds > 5 and changes(tapedeck_head_id[5m]) > 0",
+        "5m",
+        "warning",
+        "trades of {{ $labels.symbol }} arrive more than 5 s late",
+    ),
+    Alert(
+        "TapedeckMessagesDropped",
+        "increase(tapedeck_messages_dropped_total[10m]) > 0",
+        "0m",
+        "warning",
+        "messages came faster than they were read, and some were given up",
+    ),
+    Alert(
+        "TapedeckMessagesMalformed",
+        "increase(tapedeck_messages_malformed_total[15m]) > 0",
+        "0m",
+        "warning",
+        "messages of the exchange could not be read",
+    ),
+    Alert(
+        "TapedeckRestBarred",
+        "increase(tapedeck_rest_barred_total[15m]) > 0",
+        "0m",
+        "warning",
+        "the exchange refuses REST requests as too many ({{ $labels.status }})",
+    ),
+    Alert(
+        "TapedeckClockOff",
+        "abs(tapedeck_clock_offset_seconds) > 1",
+        "10m",
+        "warning",
+        "the clock differs from the exchange's by more than a second",
+    ),
+    Alert(
+        "TapedeckCallsFail",
+        f"sum by (instance) (increase(tapedeck_calls_total{{{FAILURES}}}[15m]))"
+        " / sum by (instance) (increase(tapedeck_calls_total[15m])) > 0.05",
+        "5m",
+        "warning",
+        "more than 5 % of the calls fail for reasons of the server's",
+    ),
+    Alert(
+        "TapedeckCallsSlow",
+        f"{_quantile(0.99, 'tapedeck_call_seconds', 15)} > 5",
+        "10m",
+        "warning",
+        "one call in a hundred takes more than 5 s",
+    ),
+    Alert(
+        "TapedeckSessionsNearLimit",
+        "tapedeck_sessions / tapedeck_sessions_limit > 0.8",
+        "5m",
+        "warning",
+        "more than 80 % of the sessions that may be open over {{ $labels.transport }} are",
+    ),
+    Alert(
+        "TapedeckLoopLate",
+        f"{_quantile(0.99, 'tapedeck_loop_gap_seconds', 10)} > 0.1",
+        "10m",
+        "warning",
+        "the event loop is more than 100 ms late at one time in a hundred",
     ),
 )

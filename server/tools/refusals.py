@@ -2,14 +2,26 @@
 
 from mcp_types import CallToolResult, TextContent
 
+CODES = frozenset(
+    {
+        "SYMBOL_UNKNOWN",
+        "WINDOW_INVALID",
+        "OPTION_INVALID",
+        "ROW_SIZE_INVALID",
+        "ROW_TOO_FINE",
+        "NO_TRADES",
+        "WARMING_UP",
+        "STORE_UNAVAILABLE",
+        "TIME_LIMIT",
+        "TOO_MANY_CALLS",
+        "ANSWER_TOO_LARGE",
+        "PAGE_UNKNOWN",
+    }
+)
+
 
 class Refusal(Exception):
-    """A question without an answer.
-
-    Codes: SYMBOL_UNKNOWN, WINDOW_INVALID, OPTION_INVALID, ROW_SIZE_INVALID, ROW_TOO_FINE, NO_TRADES,
-    WARMING_UP, STORE_UNAVAILABLE, TIME_LIMIT, TOO_MANY_CALLS, ANSWER_TOO_LARGE,
-    PAGE_UNKNOWN.
-    """
+    """A question without an answer; its code is one of `CODES`."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(f"{code}: {text}")

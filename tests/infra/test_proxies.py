@@ -84,16 +84,22 @@ async def session(url: str, transport: str, context: ssl.SSLContext, idle_s: lis
             newest = await newest_trade(client, behind=newest)
 
 
+async def sessions(url: str, context: ssl.SSLContext, idle_s: list[float]) -> None:
+    """One over each transport, at the same time."""
+    await asyncio.gather(*(session(url, transport, context, idle_s) for transport in TRANSPORTS))
+
+
 @pytest.mark.parametrize("front", FRONTS)
 def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, demo: str, front: Front) -> None:
     with front(tmp_path, demo) as port:
         url, context = f"https://{HOST}:{port}", trusting(tmp_path)
-        for transport in TRANSPORTS:
-            asyncio.run(session(url, transport, context, [1.0]))
+        asyncio.run(sessions(url, context, [1.0]))
         with httpx.Client(verify=context, trust_env=False) as client:
             assert client.get(f"{url}/healthz").json() == {"status": "ok"}
-            metrics = client.get(f"{url}/metrics")
-            assert (metrics.status_code, "tapedeck_" in metrics.text) == (404, False)
+            for path, word in (("/metrics", "tapedeck_"), ("/status", "uptime_s")):
+                assert word in httpx.get(f"http://{demo}{path}", trust_env=False).text
+                kept_in = client.get(f"{url}{path}")
+                assert (kept_in.status_code, word in kept_in.text) == (404, False)
             direct = httpx.get(f"http://{demo}/.well-known/x", trust_env=False)
             through = client.get(f"{url}/.well-known/oauth-protected-resource")
             assert (through.status_code, through.text) == (direct.status_code, direct.text)

@@ -4,16 +4,19 @@ import os
 import shutil
 import subprocess
 import sys
+import venv
 import zipfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+from tests.installed import installed, run, wheel_in
 from tests.processes import ROOT, inherited
 
 LEFT_OUT = shutil.ignore_patterns(
-    ".git", ".venv*", ".tools", "dist", "__pycache__", ".*_cache", ".hypothesis"
+    ".git", ".venv*", ".tools", "dist", "__pycache__", ".*_cache", ".hypothesis", "node_modules"
 )
 EPOCH = "1700000000"
 
@@ -46,36 +49,64 @@ def test_the_locks_agree() -> None:
     assert pins("users.txt") <= pins("developers.txt")
 
 
+def assert_works(directory: Path, python: Path, command: Path) -> None:
+    """The installation that this Python belongs to answers tool calls of its own demo."""
+    assert run(directory, command, "--version").strip() == f"tapedeck {version('tapedeck')}"
+    where = run(directory, python, "-c", "import server; print(server.__path__[0])")
+    assert Path(where.strip()).is_relative_to(directory)
+    shutil.copy(ROOT / "infra/smoke_test.py", directory)
+    assert run(directory, python, "smoke_test.py", "--demo").count("smoke test over ") == 2
+
+
 @pytest.mark.long
 @pytest.mark.timeout(900)
 def test_the_wheel_runs_in_an_empty_environment_outside_the_checkout(tmp_path: Path) -> None:
-    wheel = tmp_path / "dist" / f"tapedeck-{version('tapedeck')}-py3-none-any.whl"
-    subprocess.run(
-        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", wheel.parent],
-        cwd=ROOT, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
+    wheel = wheel_in(tmp_path)
     with zipfile.ZipFile(wheel) as files:
         tops = {name.split("/")[0].split("-")[0] for name in files.namelist()}
     assert tops == {"server", "collectors", "storage", "analytics", "tapedeck"}
-    for script in ("install.sh", "smoke_test.py"):
-        shutil.copy(ROOT / "infra" / script, tmp_path)
-    shutil.copy(ROOT / "requirements/runtime.txt", tmp_path)
+    programs = installed(tmp_path, wheel)
+    assert "No broken requirements found" in run(tmp_path, programs / "python", "-m", "pip", "check")
+    assert_works(tmp_path, programs / "python", programs / "tapedeck")
 
-    def run(*command: object) -> str:
-        done = subprocess.run(
-            [str(part) for part in command], cwd=tmp_path, env=inherited() | {"PYTHON": sys.executable},
-            capture_output=True, text=True, timeout=600, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
 
-    environment = tmp_path / "env"
-    run("sh", "install.sh", environment, wheel, "runtime.txt")
-    assert "No broken requirements found" in run(environment / "bin/python", "-m", "pip", "check")
-    assert run(environment / "bin/tapedeck", "--version").strip() == f"tapedeck {version('tapedeck')}"
-    where = run(environment / "bin/python", "-c", "import server; print(server.__path__[0])")
-    assert Path(where.strip()).is_relative_to(environment)
-    assert run(environment / "bin/python", "smoke_test.py", "--demo").count("smoke test over ") == 2
+@pytest.fixture
+def installer(tmp_path: Path) -> Callable[[str], Path]:
+    """Puts a program out of a package of its name into an environment of its own; where it is then."""
+
+    def put(name: str) -> Path:
+        venv.create(tmp_path / name, with_pip=True)
+        run(tmp_path, tmp_path / name / "bin/python", "-m", "pip", "install", "--quiet", name)
+        return tmp_path / name / "bin" / name
+
+    return put
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_wheel_runs_as_a_tool_of_uvs(tmp_path: Path, installer: Callable[[str], Path]) -> None:
+    uv, wheel = installer("uv"), wheel_in(tmp_path)
+    places = {"UV_TOOL_DIR": tmp_path / "tools", "UV_TOOL_BIN_DIR": tmp_path / "bin"}
+    run(tmp_path, uv, "tool", "install", "--python", sys.executable, wheel, **places)
+    python = tmp_path / "tools/tapedeck/bin/python"
+    assert "compatible" in run(tmp_path, uv, "pip", "check", "--python", python)
+    assert_works(tmp_path, python, tmp_path / "bin/tapedeck")
+    run(tmp_path, uv, "tool", "uninstall", "tapedeck", **places)
+    assert not (tmp_path / "bin/tapedeck").exists()
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_the_wheel_runs_as_a_tool_of_pipxs(tmp_path: Path, installer: Callable[[str], Path]) -> None:
+    pipx, wheel = installer("pipx"), wheel_in(tmp_path)
+    places = {
+        "PIPX_HOME": tmp_path / "tools",
+        "PIPX_BIN_DIR": tmp_path / "bin",
+        "PIPX_MAN_DIR": tmp_path / "m",
+    }
+    run(tmp_path, pipx, "install", "--python", sys.executable, wheel, **places)
+    assert "No broken requirements found" in run(tmp_path, pipx, "runpip", "tapedeck", "check", **places)
+    assert_works(tmp_path, tmp_path / "tools/venvs/tapedeck/bin/python", tmp_path / "bin/tapedeck")
 
 
 @pytest.mark.long

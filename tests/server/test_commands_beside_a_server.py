@@ -30,7 +30,7 @@ def command(data_dir: Path, *arguments: object) -> subprocess.CompletedProcess[s
 
 
 def status(data_dir: Path) -> dict[str, Any]:
-    done = command(data_dir, "status", "--json")
+    done = command(data_dir, "status", "--json", "--port=0")
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told

@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from collectors.clock_check import Offset
+from collectors.figures import Figures, SymbolFigures
 from collectors.gap_follower import GapCounts
 from collectors.symbol_filling import FillingState
 from server.app import create_app
@@ -28,6 +29,7 @@ class Recorder(FakeRecording):
 
     known_ms: int | None = END_MS
     state: FillingState = NOTHING
+    lag_ms: int | None = 100
     clock_offset: Offset | None = field(default_factory=lambda: Offset(12, 40))
     silence_ms: int = 0
 
@@ -42,6 +44,10 @@ class Recorder(FakeRecording):
 
     def silent_ms(self, symbol: str) -> int:
         return self.silence_ms
+
+    def figures(self) -> Figures:
+        of_symbols = tuple(SymbolFigures(name, 0, 0, 0, None, self.lag_ms, True) for name in self.symbols)
+        return Figures(of_symbols, (), 1, {}, 0, 0, 0, 0, 0.0)
 
 
 @pytest.fixture
@@ -75,6 +81,13 @@ def state(**figures: int) -> FillingState:
         (Recorder(known_ms=END_MS - 60_000), ["head_age"]),
         (Recorder(known_ms=END_MS - 900_000, silence_ms=880_000), []),
         (Recorder(known_ms=END_MS - 960_000, silence_ms=900_000), ["head_age"]),
+        (Recorder(lag_ms=12_000), ["lag"]),
+        (Recorder(lag_ms=9_900), []),
+        (Recorder(lag_ms=None), []),
+        # Our clock is ahead, and the events are on time.
+        (Recorder(lag_ms=12_000, clock_offset=Offset(-11_900, 40)), ["clock"]),
+        (Recorder(lag_ms=-1_000, clock_offset=Offset(12_000, 40)), ["clock", "lag"]),
+        (Recorder(lag_ms=12_000, known_ms=END_MS - 60_000), ["head_age", "lag"]),
         (Recorder(state=state(missing=7)), ["gaps"]),
         (Recorder(state=state(missing=7, out_of_reach=7, certified=3)), []),
         (Recorder(state=state(history=1_000)), ["warm_up"]),

@@ -41,6 +41,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TAPEDECK_DATA_DIR", raising=False)
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TAPEDECK_PORT", "0")
     (tmp_path / ".env").write_text("TAPEDECK_DATA_DIR=ledger\n")
     with TradeLedger.open(tmp_path / "ledger") as ledger:
         ledger.claim("binance spot")
@@ -222,8 +223,8 @@ def test_status_fits_80_columns(data_dir: Path, capsys: pytest.CaptureFixture[st
     assert said.err == ""
     lines = said.out.splitlines()
     assert max(map(len, lines)) <= 80
-    assert lines[0] == "ledger"
-    assert re.fullmatch(r"binance spot, [\d.]+ [kM]B, not in use", lines[1])
+    assert lines[:2] == ["no server is known of, with port 0; what the ledger holds:", "ledger"]
+    assert re.fullmatch(r"binance spot, [\d.]+ [kM]B, not in use", lines[2])
     at = next(at for at, line in enumerate(lines) if line.startswith("BTCUSDT"))
     assert lines[at].split()[:7] == ["BTCUSDT", "2023-11-14", "23:00", "2023-11-15", "01:00", "360", "10"]
     assert lines[at].split()[-1] == "2"
@@ -237,7 +238,7 @@ def test_status_as_json_has_every_figure(data_dir: Path, capsys: pytest.CaptureF
         stored = view.stored_bytes()
     btc, x = told.pop("symbols")
     assert told.pop("bytes") > stored
-    assert told == {"data_dir": "ledger", "venue": "binance spot", "in_use": False}
+    assert told == {"server": None, "data_dir": "ledger", "venue": "binance spot", "in_use": False}
     assert btc == {
         "symbol": "BTCUSDT",
         "first": "2023-11-14T23:00:00.000Z",
@@ -286,11 +287,13 @@ def test_ids_that_the_exchange_lacks_are_missing_to_no_command(
 
 def test_a_new_ledger_has_no_trades_yet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     TradeLedger.open(tmp_path / "new").close()
-    assert main(["status", "--data-dir", str(tmp_path / "new")]) == 0
+    assert main(["status", "--port=0", "--data-dir", str(tmp_path / "new")]) == 0
     assert "no venue yet" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", [["status"], ["export", "btc", "--out", "t.csv"], ["backup", "b"]])
+@pytest.mark.parametrize(
+    "command", [["status", "--port=0"], ["export", "btc", "--out", "t.csv"], ["backup", "b"]]
+)
 def test_where_there_is_no_ledger_none_is_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
 ) -> None:

@@ -17,6 +17,7 @@ NAMES = {
     "tapedeck_ledger_unwritten_trades",
     "tapedeck_ledger_refused_trades",
     "tapedeck_ledger_bytes",
+    "tapedeck_ledger_open_bytes",
     "tapedeck_trades_held",
     "tapedeck_trades_missing",
     "tapedeck_trades_certified",
@@ -36,6 +37,17 @@ NAMES = {
     "tapedeck_disk_bytes",
     "tapedeck_disk_free_bytes",
     "tapedeck_resident_bytes",
+    "tapedeck_private_bytes",
+    "tapedeck_calls",
+    "tapedeck_calls_under_way",
+    "tapedeck_calls_limit",
+    "tapedeck_call_seconds",
+    "tapedeck_answer_tokens",
+    "tapedeck_answer_bytes",
+    "tapedeck_sessions",
+    "tapedeck_sessions_limit",
+    "tapedeck_bounds_reached",
+    "tapedeck_loop_gap_seconds",
 }
 
 
@@ -65,6 +77,7 @@ def test_every_metric_has_a_help_text_and_the_ledgers_numbers(client: TestClient
     assert plain["tapedeck_ledger_writable"] == 1
     assert plain["tapedeck_ledger_unwritten_trades"] == plain["tapedeck_ledger_refused_trades"] == 0
     assert plain["tapedeck_ledger_bytes"] > 100
+    assert plain["tapedeck_ledger_open_bytes"] == 27 * (6 * 8 + 1)
     by_symbol = {
         name: {sample.labels["symbol"]: sample.value for sample in found[name].samples}
         for name in ("tapedeck_trades_held", "tapedeck_trades_missing")
@@ -78,7 +91,8 @@ def test_the_process_tells_of_itself_and_its_disk(client: TestClient) -> None:
     samples = {sample.name: sample for family in families for sample in family.samples}
     assert samples["tapedeck_build_info"].labels == {"version": version("tapedeck")}
     assert 0 < samples["tapedeck_disk_free_bytes"].value < samples["tapedeck_disk_bytes"].value
-    assert 10**7 < samples["tapedeck_resident_bytes"].value < 10**10
+    resident = samples["tapedeck_resident_bytes"].value
+    assert 10**7 < samples["tapedeck_private_bytes"].value < resident < 10**10
     assert samples["tapedeck_cpu_seconds_total"].value > 0
 
 

@@ -17,6 +17,7 @@ FIGURES = Figures(
         SymbolFigures("ETHUSDT", 0, 0, 0, None, None, is_synced=False),
     ),
     links=(LinkFigures("a:443", 7, 2, 3600.0, 1500, 130, 5, 900),),
+    lines=2,
     ends={("a:443", "1001"): 2, ("a:443", "replaced"): 1},
     attempts=4,
     malformed=3,

@@ -47,6 +47,7 @@ def test_every_figure_has_its_name_and_help_text() -> None:
         ("tapedeck_rest_requests_total", "200"): 70,
         ("tapedeck_rest_requests_total", "429"): 2,
         ("tapedeck_rest_requests_total", "none"): 1,
+        ("tapedeck_rest_barred_total", "418"): 0,
         ("tapedeck_rest_barred_total", "429"): 2,
         ("tapedeck_rest_barred_seconds_total",): 44,
         ("tapedeck_rest_weight_used",): 320,

@@ -324,6 +324,7 @@ async def test_a_reader_that_never_reads_is_dropped_and_its_memory_freed(http: h
                 asked += 1
                 await asyncio.sleep(0.02)
         assert asked > 1
+        assert bounds.reached["reader"] == 1
         await eventually(lambda: server.transports.calls.under_way == 0)
         async with connected(server.url, "sse") as client:
             assert len((await client.list_tools()).tools) == 3

@@ -6,13 +6,20 @@ import pytest
 
 from tests.soak.run import soak
 
-# Kills, pauses and a disk that refuses come in its first seconds.
-SEED = 2436
+# In its first seconds come eleven kinds, with a kill, a pause and a disk that refuses among them.
+QUICK = 27381
+LONGER = 2436
 
 
 @pytest.mark.timeout(300)
-def test_half_a_minute_of_faults_loses_and_doubles_nothing(tmp_path: Path) -> None:
-    found = soak(18, SEED, tmp_path)
+@pytest.mark.parametrize(
+    ("seconds", "seed", "kinds"), [(11, QUICK, 9), pytest.param(18, LONGER, 11, marks=pytest.mark.long)]
+)
+def test_seconds_of_faults_lose_and_double_nothing(
+    tmp_path: Path, seconds: float, seed: int, kinds: int
+) -> None:
+    found = soak(seconds, seed, tmp_path)
     assert found.is_sound, found
     assert found.told["Traceback"] == found.told["task failed"] == 0
-    assert len(found.faults) > 10
+    assert found.faults.keys() >= {"Kill", "Stop", "DiskRefuses"}
+    assert len(found.faults) >= kinds, found.faults
