@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
+from server.access.setup import access_of
 from server.bounds import Bounds
 from server.connections import BoundedApp
 from server.face import TapeServer
@@ -59,6 +60,8 @@ wall_clock = WallClock()
 def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
     bounds = bounds or Bounds()
+    answered = security(settings.answered_hosts, settings.answered_origins)
+    access = access_of(settings, answered, bounds)
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
     rest = BinanceRest(settings.rest_url, wall_clock)
@@ -82,7 +85,6 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     bus = InMemorySubscriptionBus()
     tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     mcp = TapeServer(tape, settings.public_url, settings.local_url, subscriptions=bus)
-    answered = security(settings.answered_hosts, settings.allowed_origins)
     closing = Closing(bounds.grace_s)
     transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
 
@@ -94,6 +96,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             await stack.enter_async_context(recording(recorder))
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(transports.running())
+            await stack.enter_async_context(access.running())
             stack.enter_context(closing.noticing_signals())
             settle()
             yield
@@ -108,10 +111,12 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             *pages_routes(PagesEndpoint(mcp.pages, answered, transports.calls.within)),
             Route(METRICS_PATH, MetricsEndpoint(metrics, answered), methods=["GET"]),
             *transports.routes,
+            *access.routes,
         ],
         middleware=[
             Middleware(PlainStartFailure),
             Middleware(TrustedProxies, settings.trusted_proxies, settings.public_url),
+            *access.middleware,
         ],
         lifespan=lifespan,
     )

@@ -30,6 +30,7 @@ from server import (
     service_manager,
     verify_command,
 )
+from server.access import commands as access_commands
 from server.app import prepared_app, wall_clock
 from server.archive_commands import add_archive_commands
 from server.settings import PREFIX, ConfigurationInvalid, Settings, load_settings
@@ -83,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
     backup_commands.add_commands(commands, partial(_add_settings, names=["data_dir"]), wall_clock)
+    access_commands.add_commands(commands)
     add_archive_commands(commands, _add_settings, settings_from, wall_clock)
     return parser
 

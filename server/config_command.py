@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from server.access.setup import tokens_in_force
 from server.settings import ENV_FILE, PREFIX, ConfigurationInvalid, Settings, given_names, unknown_names
 
 SettingsFrom = Callable[..., Settings]
@@ -36,6 +37,7 @@ def _check(given: argparse.Namespace, settings_from: SettingsFrom) -> int:
     try:
         settings = settings_from(given, _env_file=env_file)
         wrong += _unusable(settings.data_dir)
+        tokens_in_force(settings)
     except ConfigurationInvalid as error:
         wrong += str(error).splitlines()
     if wrong:

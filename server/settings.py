@@ -14,9 +14,19 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server.access.tokens import named_tokens
 
 PREFIX = "TAPEDECK_"
 ENV_FILE = ".env"
@@ -107,7 +117,25 @@ def _large_enough(size: int | None) -> int | None:
 Size = Annotated[int | None, BeforeValidator(_size), AfterValidator(_large_enough)]
 
 
+def _tokens(secret: SecretStr | None) -> SecretStr | None:
+    named_tokens(_listed(secret.get_secret_value()) if secret else [])
+    return secret if secret and secret.get_secret_value() else None
+
+
+def _nothing(value: Any) -> Any:
+    """A setting that is given without a value is not given."""
+    return None if value == "" else value
+
+
+Tokens = Annotated[SecretStr | None, AfterValidator(_tokens)]
+File = Annotated[Path | None, BeforeValidator(_nothing)]
+
+
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)]
+
+
+# The settings by which callers are asked for credentials; one is enough.
+CREDENTIALS = ("auth_tokens", "auth_tokens_file")
 
 
 class Settings(BaseSettings):
@@ -148,8 +176,18 @@ class Settings(BaseSettings):
     trusted_proxies: Proxies = Field(
         [], description="addresses or networks of proxies whose X-Forwarded-* headers are believed"
     )
+    auth_tokens: Tokens = Field(
+        None, description="bearer tokens that may ask, each as name=token; `tapedeck token` makes one"
+    )
+    auth_tokens_file: File = Field(
+        None,
+        description="file of further ones, one a line, readable by its owner alone; read when it changes",
+    )
+    rate_limit: int = Field(
+        120, ge=0, description="requests a minute of one token or address beyond this machine; 0 = any number"
+    )
     insecure_listen: bool = Field(
-        False, description="listen beyond loopback although anybody who reaches the port may ask"
+        False, description="without access control let anybody ask who reaches the port"
     )
     log_level: LogLevel = Field("info", description="least level logged")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -163,10 +201,13 @@ class Settings(BaseSettings):
     @classmethod
     def _guard_listening(cls, insecure: bool, others: ValidationInfo) -> bool:
         host = others.data.get("host")
-        if host is not None and not insecure and not is_loopback(host):
+        # What is wrong by itself is named already.
+        checked = any(others.data.get(name, True) for name in CREDENTIALS)
+        if host is not None and not insecure and not checked and not is_loopback(host):
             raise ValueError(
                 f"{PREFIX}HOST={host} is reachable from outside and nothing checks who asks; "
-                f"listen on 127.0.0.1 behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
+                f"set {PREFIX}AUTH_TOKENS or another way to check (docs/security.md), listen on 127.0.0.1 "
+                f"behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
             )
         return insecure
 
@@ -192,6 +233,23 @@ class Settings(BaseSettings):
         """The Host names that are answered beside loopback."""
         public = urlsplit(self.public_url or "").netloc
         return [*self.allowed_hosts, public] if public else self.allowed_hosts
+
+    @property
+    def answered_origins(self) -> list[str]:
+        """The origins of web pages that are answered beside loopback's."""
+        public = urlsplit(self.public_url or "")
+        own = [f"{public.scheme}://{public.netloc}"] if self.public_url else []
+        return [*self.allowed_origins, *own]
+
+    @property
+    def has_tokens(self) -> bool:
+        return bool(self.auth_tokens or self.auth_tokens_file)
+
+    @property
+    def given_tokens(self) -> list[str]:
+        """The static tokens of the environment, as they were written."""
+        secret = self.auth_tokens
+        return list(_listed(secret.get_secret_value())) if secret else []
 
     @property
     def retention_ms(self) -> int | None:

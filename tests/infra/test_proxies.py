@@ -28,7 +28,8 @@ TRANSPORTS = ["sse", "mcp"]
 def demo() -> Iterator[str]:
     """A demo that answers to the public name; host and port."""
     command = (sys.executable, "-m", "server.cli", "demo", "--port=0")
-    with processes.start(*command, environment={"TAPEDECK_ALLOWED_HOSTS": HOST}) as process:
+    environment = {"TAPEDECK_ALLOWED_HOSTS": HOST, "TAPEDECK_INSECURE_LISTEN": "1"}
+    with processes.start(*command, environment=environment) as process:
         line = process.until("MCP over SSE")
         yield line.split("http://")[1].split("/sse")[0]
         process.child.terminate()

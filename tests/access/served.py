@@ -1,0 +1,137 @@
+"""A server with access control on a real socket, in the test's own event loop and recording nothing."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from server.access.setup import Access, access_of
+from server.bounds import Bounds
+from server.connections import BoundedApp
+from server.proxies import TrustedProxies
+from server.settings import Settings
+from server.shutdown import Closing
+from server.site import PagesEndpoint, pages_routes
+from server.transports import Transports, health, security
+from tests.server.faces import Face, face
+
+WITHIN_S = 20
+TOKEN = "alice-0123456789-abcdefghij"
+OTHER = "bob-9876543210-zyxwvutsrqpo"
+TOKENS = f"alice={TOKEN},bob={OTHER}"
+# What a proxy on this machine says of a client elsewhere.
+ELSEWHERE = {"X-Forwarded-For": "203.0.113.9"}
+PROXIED: dict[str, Any] = {"trusted_proxies": ["127.0.0.1"]}
+
+
+@dataclass
+class Served:
+    url: str
+    transports: Transports
+    access: Access
+    settings: Settings
+
+
+@asynccontextmanager
+async def served(path: Path, bounds: Bounds | None = None, **chosen: Any) -> AsyncIterator[Served]:
+    """The endpoints of the product behind the access control that the settings ask for."""
+    bounds = bounds or Bounds()
+    async with AsyncExitStack() as stack:
+        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        port = listening.getsockname()[1]
+        settings = Settings(**{"data_dir": path / "ledger", "port": port} | chosen)
+        tape = stack.enter_context(face(path))
+        app = _app(settings, tape, bounds)
+        server = uvicorn.Server(
+            uvicorn.Config(app.starlette, log_config=None, ws="none", proxy_headers=False, lifespan="on")
+        )
+        task = asyncio.create_task(server._serve([listening]))
+        async with asyncio.timeout(WITHIN_S):
+            while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
+                await asyncio.sleep(0.01)
+        try:
+            yield Served(f"http://127.0.0.1:{port}", app.transports, app.access, settings)
+        finally:
+            app.closing.begin()
+            server.should_exit = True
+            async with asyncio.timeout(WITHIN_S):
+                await task
+
+
+@dataclass
+class _App:
+    starlette: Starlette
+    transports: Transports
+    access: Access
+    closing: Closing
+
+
+def _app(settings: Settings, tape: Face, bounds: Bounds) -> _App:
+    answered = security(settings.answered_hosts, settings.answered_origins)
+    access, closing = access_of(settings, answered, bounds), Closing(bounds.grace_s)
+    transports = Transports(tape.mcp, tape.mcp.pages, tape.bus, answered, closing, bounds)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        async with transports.running(), access.running():
+            yield
+
+    app = BoundedApp(
+        closing,
+        bounds,
+        routes=[
+            Route("/healthz", health),
+            Route("/readyz", _operators),
+            Route("/metrics", _operators),
+            *transports.routes,
+            *pages_routes(PagesEndpoint(tape.mcp.pages, answered, transports.calls.within)),
+            *access.routes,
+        ],
+        middleware=[
+            Middleware(TrustedProxies, settings.trusted_proxies, settings.public_url),
+            *access.middleware,
+        ],
+        lifespan=lifespan,
+    )
+    return _App(app, transports, access, closing)
+
+
+async def _operators(_: Request) -> Response:
+    return PlainTextResponse("for the operator")
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def client(url: str, **options: Any) -> httpx.AsyncClient:
+    return httpx.AsyncClient(base_url=url, timeout=WITHIN_S, trust_env=False, **options)
+
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-06-18",
+        "capabilities": {},
+        "clientInfo": {"name": "test", "version": "0"},
+    },
+}
+SPEAKS = {"Accept": "application/json, text/event-stream"}
+
+
+async def initialized(http: httpx.AsyncClient, **headers: str) -> httpx.Response:
+    """The answer to the first request of a session of Streamable HTTP."""
+    return await http.post("/mcp", json=INITIALIZE, headers=SPEAKS | headers)
