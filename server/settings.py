@@ -127,6 +127,13 @@ def _nothing(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _secure_url(url: str | None) -> str | None:
+    if url and not url.startswith("https://") and not is_loopback(urlsplit(url).hostname or ""):
+        raise ValueError(f"{url!r} is no safe address; it begins with https://")
+    return url
+
+
+Issuer = Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_secure_url)]
 Tokens = Annotated[SecretStr | None, AfterValidator(_tokens)]
 File = Annotated[Path | None, BeforeValidator(_nothing)]
 
@@ -135,7 +142,7 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidat
 
 
 # The settings by which callers are asked for credentials; one is enough.
-CREDENTIALS = ("auth_tokens", "auth_tokens_file")
+CREDENTIALS = ("auth_tokens", "auth_tokens_file", "oauth_issuer")
 
 
 class Settings(BaseSettings):
@@ -183,6 +190,16 @@ class Settings(BaseSettings):
         None,
         description="file of further ones, one a line, readable by its owner alone; read when it changes",
     )
+    oauth_issuer: Issuer = Field(
+        None, description="identity provider whose access tokens may ask, exactly as its metadata names it"
+    )
+    oauth_audience: Names = Field(
+        [], description="audiences of its tokens that are meant for this server; by default its own address"
+    )
+    oauth_scopes: Names = Field([], description="scopes that its tokens need")
+    oauth_jwks_url: Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_secure_url)] = Field(
+        None, description="address of its public keys, where its metadata does not name them"
+    )
     rate_limit: int = Field(
         120, ge=0, description="requests a minute of one token or address beyond this machine; 0 = any number"
     )
@@ -210,6 +227,18 @@ class Settings(BaseSettings):
                 f"behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
             )
         return insecure
+
+    @field_validator("oauth_issuer")
+    @classmethod
+    def _know_the_own_address(cls, value: Any, others: ValidationInfo) -> Any:
+        """OAuth names the server by its address, which so has to be known, and is used over HTTPS."""
+        public, host, port = (others.data.get(name) for name in ("public_url", "host", "port"))
+        if not value or host is None or port is None:
+            return value
+        if public is None and (not port or not is_loopback(host)):
+            raise ValueError(f"it needs {PREFIX}PUBLIC_URL; write it as https://tape.example.com")
+        _secure_url(public)
+        return value
 
     @field_validator("retention_hours")
     @classmethod
@@ -240,6 +269,15 @@ class Settings(BaseSettings):
         public = urlsplit(self.public_url or "")
         own = [f"{public.scheme}://{public.netloc}"] if self.public_url else []
         return [*self.allowed_origins, *own]
+
+    @property
+    def resource_url(self) -> str:
+        """The server's address as OAuth names it."""
+        return self.public_url or self.local_url
+
+    @property
+    def audiences(self) -> list[str]:
+        return self.oauth_audience or [self.resource_url, f"{self.resource_url}/"]
 
     @property
     def has_tokens(self) -> bool:

@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.addresses import address_of, is_local
+from server.access.key_set import KeysUnavailable
 from server.access.origins import HEALTH_PATH, path_of
 from server.access.rates import RateLimit
 from server.health import READY_PATH
@@ -64,11 +65,21 @@ class Gate:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        known = await self._backend.authenticate(HTTPConnection(scope)) if self._backend else None
+        try:
+            known = await self._known(scope)
+            refusal = self._too_often(scope, known) or self._refusal(scope, known)
+        except KeysUnavailable as error:
+            refusal = PlainTextResponse(f"tokens cannot be checked now: {error}", 503, {"retry-after": "30"})
+        await (refusal or self._app)(scope, receive, send)
+
+    async def _known(self, scope: Scope) -> "Known | None":
+        """The caller, as sessions and tools know it; None without a valid credential."""
+        if self._backend is None:
+            return None
+        known: Known | None = await self._backend.authenticate(HTTPConnection(scope))
         if known is not None:
             scope["auth"], scope["user"] = known
-        refusal = self._too_often(scope, known) or self._refusal(scope, known)
-        await (refusal or self._app)(scope, receive, send)
+        return known
 
     def _too_often(self, scope: Scope, known: "Known | None") -> Response | None:
         """What has no valid credential is counted by address, so that nobody can use up another's share."""

@@ -18,6 +18,9 @@ from starlette.routing import BaseRoute
 
 from server.access.bodies import BodyLimit
 from server.access.gate import Gate, Policy
+from server.access.identity import ProviderTokens
+from server.access.key_set import KeySet
+from server.access.metadata import metadata_url, resource_routes
 from server.access.origins import origin_checks
 from server.access.rates import RateLimit
 from server.access.token_file import TokensInForce
@@ -56,8 +59,21 @@ class Access:
 def access_of(settings: Settings, security: TransportSecuritySettings, bounds: Bounds) -> Access:
     """Raises `ConfigurationInvalid` for tokens that cannot be used."""
     tokens = tokens_in_force(settings)
-    verifiers: list[TokenVerifier] = [StaticTokens(tokens)] if settings.has_tokens else []
-    policy = Policy(FirstOf(verifiers) if verifiers else None, settings.insecure_listen)
+    verifiers: list[TokenVerifier] = []
+    routes: list[BaseRoute] = []
+    scopes = settings.oauth_scopes
+    if settings.has_tokens:
+        verifiers.append(StaticTokens(tokens, scopes))
+    if settings.oauth_issuer:
+        keys = KeySet(settings.oauth_issuer, settings.oauth_jwks_url)
+        verifiers.append(ProviderTokens(settings.oauth_issuer, settings.audiences, keys))
+        routes += resource_routes(settings.resource_url, settings.oauth_issuer, scopes)
+    policy = Policy(
+        FirstOf(verifiers) if verifiers else None,
+        settings.insecure_listen,
+        scopes,
+        metadata_url=metadata_url(settings.resource_url) if settings.oauth_issuer else None,
+    )
     limit = RateLimit(settings.rate_limit, settings.rate_limit) if settings.rate_limit else None
     _tell(settings, policy)
     return Access(
@@ -66,7 +82,7 @@ def access_of(settings: Settings, security: TransportSecuritySettings, bounds: B
             Middleware(Gate, policy, limit),
             Middleware(BodyLimit, bounds),
         ],
-        routes=[],
+        routes=routes,
         tokens=tokens,
     )
 

@@ -1,15 +1,13 @@
 """A server with access control on a real socket, in the test's own event loop and recording nothing."""
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
-import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -24,9 +22,9 @@ from server.settings import Settings
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
 from server.transports import Transports, health, security
+from tests.access.listening import WITHIN_S, listening
 from tests.server.faces import Face, face
 
-WITHIN_S = 20
 TOKEN = "alice-0123456789-abcdefghij"
 OTHER = "bob-9876543210-zyxwvutsrqpo"
 TOKENS = f"alice={TOKEN},bob={OTHER}"
@@ -47,26 +45,12 @@ class Served:
 async def served(path: Path, bounds: Bounds | None = None, **chosen: Any) -> AsyncIterator[Served]:
     """The endpoints of the product behind the access control that the settings ask for."""
     bounds = bounds or Bounds()
-    async with AsyncExitStack() as stack:
-        listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port = listening.getsockname()[1]
-        settings = Settings(**{"data_dir": path / "ledger", "port": port} | chosen)
-        tape = stack.enter_context(face(path))
+    listener = socket.create_server(("127.0.0.1", 0))
+    settings = Settings(**{"data_dir": path / "ledger", "port": listener.getsockname()[1]} | chosen)
+    with face(path) as tape:
         app = _app(settings, tape, bounds)
-        server = uvicorn.Server(
-            uvicorn.Config(app.starlette, log_config=None, ws="none", proxy_headers=False, lifespan="on")
-        )
-        task = asyncio.create_task(server._serve([listening]))
-        async with asyncio.timeout(WITHIN_S):
-            while not server.started:  # noqa: ASYNC110  uvicorn has no event for it
-                await asyncio.sleep(0.01)
-        try:
-            yield Served(f"http://127.0.0.1:{port}", app.transports, app.access, settings)
-        finally:
-            app.closing.begin()
-            server.should_exit = True
-            async with asyncio.timeout(WITHIN_S):
-                await task
+        async with listening(app.starlette, listener, app.closing.begin) as url:
+            yield Served(url, app.transports, app.access, settings)
 
 
 @dataclass
