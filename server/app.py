@@ -61,7 +61,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
     bounds = bounds or Bounds()
     answered = security(settings.answered_hosts, settings.answered_origins)
-    access = access_of(settings, answered, bounds)
+    access = access_of(settings, answered, bounds, wall_clock)
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
     rest = BinanceRest(settings.rest_url, wall_clock)

@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     for family in (ledger_commands.add_commands, export_command.add_command, verify_command.add_command):
         family(commands, partial(_add_settings, names=["data_dir"]))
     backup_commands.add_commands(commands, partial(_add_settings, names=["data_dir"]), wall_clock)
-    access_commands.add_commands(commands)
+    access_commands.add_commands(commands, partial(_add_settings, names=["data_dir"]), settings_from)
     add_archive_commands(commands, _add_settings, settings_from, wall_clock)
     return parser
 

@@ -26,6 +26,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.access.passphrase import check, is_hash, parsed
 from server.access.tokens import named_tokens
 
 PREFIX = "TAPEDECK_"
@@ -133,6 +134,16 @@ def _secure_url(url: str | None) -> str | None:
     return url
 
 
+def _phrase(secret: SecretStr | None) -> SecretStr | None:
+    written = secret.get_secret_value() if secret else ""
+    if is_hash(written):
+        parsed(written)
+    elif written:
+        check(written)
+    return secret if written else None
+
+
+Phrase = Annotated[SecretStr | None, AfterValidator(_phrase)]
 Issuer = Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_secure_url)]
 Tokens = Annotated[SecretStr | None, AfterValidator(_tokens)]
 File = Annotated[Path | None, BeforeValidator(_nothing)]
@@ -142,7 +153,7 @@ LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidat
 
 
 # The settings by which callers are asked for credentials; one is enough.
-CREDENTIALS = ("auth_tokens", "auth_tokens_file", "oauth_issuer")
+CREDENTIALS = ("auth_tokens", "auth_tokens_file", "oauth_issuer", "oauth_passphrase")
 
 
 class Settings(BaseSettings):
@@ -200,6 +211,9 @@ class Settings(BaseSettings):
     oauth_jwks_url: Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_secure_url)] = Field(
         None, description="address of its public keys, where its metadata does not name them"
     )
+    oauth_passphrase: Phrase = Field(
+        None, description="turns the built-in authorization server on: its passphrase, or the hash of it"
+    )
     rate_limit: int = Field(
         120, ge=0, description="requests a minute of one token or address beyond this machine; 0 = any number"
     )
@@ -228,10 +242,12 @@ class Settings(BaseSettings):
             )
         return insecure
 
-    @field_validator("oauth_issuer")
+    @field_validator("oauth_issuer", "oauth_passphrase")
     @classmethod
     def _know_the_own_address(cls, value: Any, others: ValidationInfo) -> Any:
         """OAuth names the server by its address, which so has to be known, and is used over HTTPS."""
+        if value and others.data.get("oauth_issuer"):
+            raise ValueError(f"there must be one authorization server; {PREFIX}OAUTH_ISSUER is set too")
         public, host, port = (others.data.get(name) for name in ("public_url", "host", "port"))
         if not value or host is None or port is None:
             return value

@@ -6,9 +6,10 @@ Invariant: what is wrong with it refuses the start, and what is open to anybody 
 import asyncio
 import signal
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import structlog
 from mcp.server.auth.provider import TokenVerifier
@@ -16,12 +17,18 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from server.access.authorization import AuthorizationServer
 from server.access.bodies import BodyLimit
+from server.access.clients import DigestAuthenticator
 from server.access.gate import Gate, Policy
+from server.access.grant_store import GrantStore, StoreDamaged
 from server.access.identity import ProviderTokens
 from server.access.key_set import KeySet
+from server.access.login import LoginEndpoint
 from server.access.metadata import metadata_url, resource_routes
+from server.access.oauth_routes import OPEN_PATHS, oauth_routes
 from server.access.origins import origin_checks
+from server.access.passphrase import Passphrase, is_hash, new_passphrase, parsed
 from server.access.rates import RateLimit
 from server.access.token_file import TokensInForce
 from server.access.tokens import TokenUnusable, named_tokens
@@ -30,6 +37,9 @@ from server.bounds import Bounds
 from server.settings import PREFIX, ConfigurationInvalid, Settings, is_loopback
 
 log = structlog.get_logger()
+
+# What the built-in server allows; there is nothing but reading.
+SCOPE = "tape:read"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +66,21 @@ class Access:
                     loop.remove_signal_handler(signal.SIGHUP)
 
 
-def access_of(settings: Settings, security: TransportSecuritySettings, bounds: Bounds) -> Access:
-    """Raises `ConfigurationInvalid` for tokens that cannot be used."""
+def access_of(
+    settings: Settings, security: TransportSecuritySettings, bounds: Bounds, clock: Callable[[], int]
+) -> Access:
+    """Raises `ConfigurationInvalid` for what cannot be used; the clock is the world's, in milliseconds."""
     tokens = tokens_in_force(settings)
-    verifiers: list[TokenVerifier] = []
-    routes: list[BaseRoute] = []
-    scopes = settings.oauth_scopes
-    if settings.has_tokens:
-        verifiers.append(StaticTokens(tokens, scopes))
-    if settings.oauth_issuer:
-        keys = KeySet(settings.oauth_issuer, settings.oauth_jwks_url)
-        verifiers.append(ProviderTokens(settings.oauth_issuer, settings.audiences, keys))
-        routes += resource_routes(settings.resource_url, settings.oauth_issuer, scopes)
+    scopes = settings.oauth_scopes or ([SCOPE] if settings.oauth_passphrase else [])
+    oauth = _oauth(settings, scopes, clock)
+    verifiers: list[TokenVerifier] = [StaticTokens(tokens, scopes)] if settings.has_tokens else []
+    verifiers += [oauth.verifier] if oauth else []
     policy = Policy(
         FirstOf(verifiers) if verifiers else None,
         settings.insecure_listen,
         scopes,
-        metadata_url=metadata_url(settings.resource_url) if settings.oauth_issuer else None,
+        open_paths=OPEN_PATHS if settings.oauth_passphrase else frozenset(),
+        metadata_url=metadata_url(settings.resource_url) if oauth else None,
     )
     limit = RateLimit(settings.rate_limit, settings.rate_limit) if settings.rate_limit else None
     _tell(settings, policy)
@@ -82,9 +90,46 @@ def access_of(settings: Settings, security: TransportSecuritySettings, bounds: B
             Middleware(Gate, policy, limit),
             Middleware(BodyLimit, bounds),
         ],
-        routes=routes,
+        routes=oauth.routes if oauth else [],
         tokens=tokens,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _OAuth:
+    """Whose tokens are taken, and the endpoints that say so or give them out."""
+
+    verifier: TokenVerifier
+    routes: list[BaseRoute]
+
+
+def _oauth(settings: Settings, scopes: list[str], clock: Callable[[], int]) -> _OAuth | None:
+    """By an outside provider, or built in."""
+    resource = settings.resource_url
+    if issuer := settings.oauth_issuer:
+        keys = KeySet(issuer, settings.oauth_jwks_url)
+        verifier = ProviderTokens(issuer, settings.audiences, keys)
+        return _OAuth(verifier, resource_routes(resource, issuer, scopes))
+    if secret := settings.oauth_passphrase:
+        store = opened_store(settings.data_dir)
+        server = AuthorizationServer(resource, store, scopes, lambda: clock() / 1000)
+        login = LoginEndpoint(server, passphrase_of(secret.get_secret_value()))
+        own = oauth_routes(server, DigestAuthenticator(store, scopes), login, scopes)
+        return _OAuth(server, [*resource_routes(resource, resource, scopes), *own])
+    return None
+
+
+def passphrase_of(written: str) -> Passphrase:
+    """The passphrase of the setting, which has it or its hash."""
+    return parsed(written) if is_hash(written) else new_passphrase(written)
+
+
+def opened_store(data_dir: Path) -> GrantStore:
+    """What was allowed before. Raises `ConfigurationInvalid`."""
+    try:
+        return GrantStore(data_dir)
+    except StoreDamaged as error:
+        raise ConfigurationInvalid(f"{PREFIX}DATA_DIR: {error}") from error
 
 
 def tokens_in_force(settings: Settings) -> TokensInForce:

@@ -1,13 +1,14 @@
 """A server with access control on a real socket, in the test's own event loop and recording nothing."""
 
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import httpx
+from mcp.server.subscriptions import InMemorySubscriptionBus
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -17,13 +18,17 @@ from starlette.routing import Route
 from server.access.setup import Access, access_of
 from server.bounds import Bounds
 from server.connections import BoundedApp
+from server.face import TapeServer
 from server.proxies import TrustedProxies
 from server.settings import Settings
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
+from server.tools.tape import Tape
 from server.transports import Transports, health, security
+from storage.ledger import TradeLedger
 from tests.access.listening import WITHIN_S, listening
-from tests.server.faces import Face, face
+from tests.clock import wall_ms
+from tests.server.faces import Recorded
 
 TOKEN = "alice-0123456789-abcdefghij"
 OTHER = "bob-9876543210-zyxwvutsrqpo"
@@ -42,13 +47,15 @@ class Served:
 
 
 @asynccontextmanager
-async def served(path: Path, bounds: Bounds | None = None, **chosen: Any) -> AsyncIterator[Served]:
+async def served(
+    path: Path, bounds: Bounds | None = None, clock: Callable[[], int] | None = None, **chosen: Any
+) -> AsyncIterator[Served]:
     """The endpoints of the product behind the access control that the settings ask for."""
     bounds = bounds or Bounds()
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", chosen.get("port", 0)))
     settings = Settings(**{"data_dir": path / "ledger", "port": listener.getsockname()[1]} | chosen)
-    with face(path) as tape:
-        app = _app(settings, tape, bounds)
+    with TradeLedger.open(path / "ledger") as ledger:
+        app = _app(settings, ledger, bounds, clock or wall_ms)
         async with listening(app.starlette, listener, app.closing.begin) as url:
             yield Served(url, app.transports, app.access, settings)
 
@@ -61,10 +68,12 @@ class _App:
     closing: Closing
 
 
-def _app(settings: Settings, tape: Face, bounds: Bounds) -> _App:
+def _app(settings: Settings, ledger: TradeLedger, bounds: Bounds, clock: Callable[[], int]) -> _App:
+    bus = InMemorySubscriptionBus()
+    mcp = TapeServer(Tape(ledger, Recorded([]), clock, 168.0), settings.public_url, subscriptions=bus)
     answered = security(settings.answered_hosts, settings.answered_origins)
-    access, closing = access_of(settings, answered, bounds), Closing(bounds.grace_s)
-    transports = Transports(tape.mcp, tape.mcp.pages, tape.bus, answered, closing, bounds)
+    access, closing = access_of(settings, answered, bounds, clock), Closing(bounds.grace_s)
+    transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -79,7 +88,7 @@ def _app(settings: Settings, tape: Face, bounds: Bounds) -> _App:
             Route("/readyz", _operators),
             Route("/metrics", _operators),
             *transports.routes,
-            *pages_routes(PagesEndpoint(tape.mcp.pages, answered, transports.calls.within)),
+            *pages_routes(PagesEndpoint(mcp.pages, answered, transports.calls.within)),
             *access.routes,
         ],
         middleware=[

@@ -34,6 +34,7 @@ from tests.access.served import (
     initialized,
     served,
 )
+from tests.clock import wall_ms
 from tests.serving import RawSse
 
 pytestmark = pytest.mark.anyio
@@ -276,7 +277,7 @@ def test_listening_beyond_this_machine_is_allowed_with_access_control(named: dic
 def test_an_open_server_says_so() -> None:
     def said(**chosen: Any) -> list[str]:
         with capture_logs() as lines:
-            access_of(Settings(**chosen), security([], []), Bounds())
+            access_of(Settings(**chosen), security([], []), Bounds(), wall_ms)
         return [line["event"] for line in lines if line["log_level"] == "warning"]
 
     assert said(host="0.0.0.0", insecure_listen=True) == ["anybody who reaches the port may ask"]
