@@ -14,6 +14,7 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 from structlog.testing import capture_logs
 
+from infra import smoke_test
 from server.access import token_file
 from server.access.setup import access_of
 from server.access.token_file import TokensInForce
@@ -285,3 +286,14 @@ def test_an_open_server_says_so() -> None:
         "tokens travel unencrypted unless a proxy is in front"
     ]
     assert said(auth_tokens=TOKENS) == said() == []
+
+
+async def test_the_smoke_test_knows_a_guarded_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with served(tmp_path, auth_tokens=TOKENS) as it:
+        await smoke_test.check(it.url, 20, must_have_trades=False)
+        assert "asks for credentials" in capsys.readouterr().out
+        monkeypatch.setenv("SMOKE_TOKEN", TOKEN)
+        await smoke_test.check(it.url, 20, must_have_trades=False)
+        assert capsys.readouterr().out.count("smoke test over ") == 2
