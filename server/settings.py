@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -18,7 +18,6 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
-    SecretStr,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -26,8 +25,16 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.access.passphrase import check, is_hash, parsed
-from server.access.tokens import named_tokens
+from server.access.addresses import is_loopback
+from server.access.written import (
+    CREDENTIALS,
+    GivenFile,
+    GivenPassphrase,
+    GivenTokens,
+    SecureUrl,
+    entries,
+    secure_url,
+)
 
 PREFIX = "TAPEDECK_"
 ENV_FILE = ".env"
@@ -118,42 +125,7 @@ def _large_enough(size: int | None) -> int | None:
 Size = Annotated[int | None, BeforeValidator(_size), AfterValidator(_large_enough)]
 
 
-def _tokens(secret: SecretStr | None) -> SecretStr | None:
-    named_tokens(_listed(secret.get_secret_value()) if secret else [])
-    return secret if secret and secret.get_secret_value() else None
-
-
-def _nothing(value: Any) -> Any:
-    """A setting that is given without a value is not given."""
-    return None if value == "" else value
-
-
-def _secure_url(url: str | None) -> str | None:
-    if url and not url.startswith("https://") and not is_loopback(urlsplit(url).hostname or ""):
-        raise ValueError(f"{url!r} is no safe address; it begins with https://")
-    return url
-
-
-def _phrase(secret: SecretStr | None) -> SecretStr | None:
-    written = secret.get_secret_value() if secret else ""
-    if is_hash(written):
-        parsed(written)
-    elif written:
-        check(written)
-    return secret if written else None
-
-
-Phrase = Annotated[SecretStr | None, AfterValidator(_phrase)]
-Issuer = Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_secure_url)]
-Tokens = Annotated[SecretStr | None, AfterValidator(_tokens)]
-File = Annotated[Path | None, BeforeValidator(_nothing)]
-
-
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lowered)]
-
-
-# The settings by which callers are asked for credentials; one is enough.
-CREDENTIALS = ("auth_tokens", "auth_tokens_file", "oauth_issuer", "oauth_passphrase")
 
 
 class Settings(BaseSettings):
@@ -194,24 +166,24 @@ class Settings(BaseSettings):
     trusted_proxies: Proxies = Field(
         [], description="addresses or networks of proxies whose X-Forwarded-* headers are believed"
     )
-    auth_tokens: Tokens = Field(
+    auth_tokens: GivenTokens = Field(
         None, description="bearer tokens that may ask, each as name=token; `tapedeck token` makes one"
     )
-    auth_tokens_file: File = Field(
+    auth_tokens_file: GivenFile = Field(
         None,
         description="file of further ones, one a line, readable by its owner alone; read when it changes",
     )
-    oauth_issuer: Issuer = Field(
+    oauth_issuer: SecureUrl = Field(
         None, description="identity provider whose access tokens may ask, exactly as its metadata names it"
     )
     oauth_audience: Names = Field(
         [], description="audiences of its tokens that are meant for this server; by default its own address"
     )
     oauth_scopes: Names = Field([], description="scopes that its tokens need")
-    oauth_jwks_url: Annotated[str | None, BeforeValidator(_nothing), AfterValidator(_secure_url)] = Field(
+    oauth_jwks_url: SecureUrl = Field(
         None, description="address of its public keys, where its metadata does not name them"
     )
-    oauth_passphrase: Phrase = Field(
+    oauth_passphrase: GivenPassphrase = Field(
         None, description="turns the built-in authorization server on: its passphrase, or the hash of it"
     )
     rate_limit: int = Field(
@@ -253,7 +225,7 @@ class Settings(BaseSettings):
             return value
         if public is None and (not port or not is_loopback(host)):
             raise ValueError(f"it needs {PREFIX}PUBLIC_URL; write it as https://tape.example.com")
-        _secure_url(public)
+        secure_url(public)
         return value
 
     @field_validator("retention_hours")
@@ -302,8 +274,7 @@ class Settings(BaseSettings):
     @property
     def given_tokens(self) -> list[str]:
         """The static tokens of the environment, as they were written."""
-        secret = self.auth_tokens
-        return list(_listed(secret.get_secret_value())) if secret else []
+        return entries(self.auth_tokens)
 
     @property
     def retention_ms(self) -> int | None:
@@ -313,16 +284,6 @@ class Settings(BaseSettings):
     @property
     def warmup_ms(self) -> int:
         return int(self.warmup_hours * 3_600_000)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the address is this machine's alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ConfigurationInvalid(Exception):

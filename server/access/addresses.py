@@ -19,6 +19,16 @@ LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
 VOUCHED = "tapedeck.client_vouched"
 
 
+def is_loopback(host: str) -> bool:
+    """Whether the address is this machine's alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def vouched(scope: Scope, trusted: bool) -> bool:
     """Whether the client's address can be believed: not forwarded, or a trusted proxy says for whom."""
     return not _forwarded(scope) or (trusted and b"x-forwarded-for" in _forwarded(scope))

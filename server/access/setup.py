@@ -7,7 +7,7 @@ import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from server.access.addresses import is_loopback
 from server.access.authorization import AuthorizationServer
 from server.access.bodies import BodyLimit
 from server.access.clients import DigestAuthenticator
@@ -34,7 +35,7 @@ from server.access.token_file import TokensInForce
 from server.access.tokens import TokenUnusable, named_tokens
 from server.access.verifiers import FirstOf, StaticTokens
 from server.bounds import Bounds
-from server.settings import PREFIX, ConfigurationInvalid, Settings, is_loopback
+from server.settings import PREFIX, ConfigurationInvalid, Settings
 
 log = structlog.get_logger()
 
@@ -54,16 +55,15 @@ class Access:
     async def running(self) -> AsyncIterator[None]:
         """SIGHUP reads the tokens again within this; signals come to the main thread alone."""
         loop = asyncio.get_running_loop()
-        hearing = threading.current_thread() is threading.main_thread()
-        if hearing:
-            with suppress(NotImplementedError):  # Windows has no SIGHUP
-                loop.add_signal_handler(signal.SIGHUP, self.tokens.reload)
+        # Without a file a hangup ends the process, as it does when a terminal is closed.
+        if not self.tokens.has_file or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        loop.add_signal_handler(signal.SIGHUP, self.tokens.reload)
         try:
             yield
         finally:
-            if hearing:
-                with suppress(NotImplementedError):
-                    loop.remove_signal_handler(signal.SIGHUP)
+            loop.remove_signal_handler(signal.SIGHUP)
 
 
 def access_of(

@@ -27,6 +27,10 @@ class TokensInForce:
         self._current = self._read()
 
     @property
+    def has_file(self) -> bool:
+        return self._path is not None
+
+    @property
     def current(self) -> tuple[NamedToken, ...]:
         if self._path is not None and (identity := _identity(self._path)) != self._seen:
             self._seen = identity
