@@ -28,6 +28,7 @@ from server.access import grants
 from server.access.clients import client_of, registered_as
 from server.access.grant_store import GrantStore
 from server.access.grants import ACCESS, ACCESS_S, REFRESH, Grants, Issued
+from server.access.rates import RateLimit
 from server.access.short_lived import ShortLived
 
 log = structlog.get_logger()
@@ -35,6 +36,9 @@ log = structlog.get_logger()
 LOGIN_PATH = "/login"
 LOGIN_S = 600
 CODE_S = 120
+# Of all together: a flood neither wears the disk nor soon pushes out who has just registered.
+REGISTRATIONS = (60, 30.0)
+EVERYBODY = "all"
 # Base64 of a SHA-256 digest, as PKCE's S256 has it.
 CHALLENGE_CHARACTERS = 43
 
@@ -65,6 +69,7 @@ class AuthorizationServer(
         self._now_s = now_s
         self.logins: ShortLived[Login] = ShortLived(LOGIN_S, now_s)
         self._codes: ShortLived[AuthorizationCode] = ShortLived(CODE_S, now_s)
+        self._registrations = RateLimit(*REGISTRATIONS)
         # Codes that were exchanged, with the grant that came of it.
         self._spent: ShortLived[str] = ShortLived(10 * CODE_S, now_s)
 
@@ -76,6 +81,10 @@ class AuthorizationServer(
 
     async def register_client(self, client_info: OAuthClientInformationFull) -> None:
         """Raises `RegistrationError`."""
+        if wait_s := self._registrations.asked(EVERYBODY):
+            raise RegistrationError(
+                "invalid_client_metadata", f"too many at once; try again in {wait_s:.0f} s"
+            )
         now_s = int(self._now_s())
         client = client_of(client_info, now_s)
         try:

@@ -21,7 +21,7 @@ from server.access.tokens import digest_of
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 MOST_REDIRECTS = 10
-MOST_CHARACTERS = 2_000
+MOST_CHARACTERS = 500
 MOST_OF_A_NAME = 100
 # Schemes that a browser gives to no program, or runs.
 FORBIDDEN = {"javascript", "data", "vbscript", "file", "blob", "about", "view-source", "ftp", "ws", "wss"}
@@ -40,11 +40,18 @@ def client_of(told: OAuthClientInformationFull, now_s: int) -> Client:
     secret = told.client_secret
     return Client(
         told.client_id,
-        " ".join((told.client_name or "a program without a name").split())[:MOST_OF_A_NAME],
+        _shown(told.client_name or "") or "a program without a name",
         tuple(redirects),
         now_s,
         digest_of(secret) if secret else None,
     )
+
+
+def _shown(name: str) -> str:
+    """A name that does nothing to a page, a terminal or a log but be read."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())[
+        :MOST_OF_A_NAME
+    ]
 
 
 def is_safe_redirect(url: str) -> bool:

@@ -98,7 +98,7 @@ class Gate:
             return None
         if known is None:
             offered = any(name == b"authorization" for name, _ in scope["headers"])
-            log.debug("credential refused", address=address_of(scope), path=path, offered=offered)
+            log.debug("credential refused", address=address_of(scope), path=ascii(path), offered=offered)
             return self._unauthorized(offered)
         missing = [needed for needed in policy.scopes if needed not in known[0].scopes]
         return self._insufficient() if missing else None

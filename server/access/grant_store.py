@@ -56,6 +56,9 @@ class GrantStore:
     def change(self, step: Callable[[Grants], tuple[Grants, R]]) -> R:
         """One step from what holds now, on disk before this returns. Raises `OSError`."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._directory.stat().st_uid != os.geteuid():
+            # What root wrote here the server could not read.
+            raise PermissionError(f"{self._directory} is another user's; run this as that user")
         with (self._directory / LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             before = self.current()

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from server.access.addresses import address_of
-from server.access.authorization import AuthorizationServer, Login
+from server.access.authorization import EVERYBODY, AuthorizationServer, Login
 from server.access.gate import too_often
 from server.access.passphrase import Passphrase
 from server.access.rates import RateLimit
@@ -25,7 +25,6 @@ log = structlog.get_logger()
 # Wrong attempts: of one address five at once and one a minute; of all together thirty and six a minute.
 ONE_ADDRESS = (5, 1.0)
 ALL_ADDRESSES = (30, 6.0)
-EVERYBODY = "all"
 
 
 class LoginEndpoint:

@@ -190,6 +190,16 @@ def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: p
     assert set(store.current().clients) == {"a"} == set(GrantStore(tmp_path).current().clients)
 
 
+def test_another_user_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    GrantStore(tmp_path).change(lambda state: (grants.registered(state, made("a"), 0), None))
+    monkeypatch.setattr("os.geteuid", lambda: 1_234_567)
+    assert main(["access", "revoke", "all", "--data-dir", str(tmp_path)]) == 1
+    assert "run this as that user" in capsys.readouterr().err
+    assert set(GrantStore(tmp_path).current().clients) == {"a"}
+
+
 def test_two_owners_of_the_file_see_each_other(tmp_path: Path) -> None:
     one, other = GrantStore(tmp_path), GrantStore(tmp_path)
     for i in range(20):

@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from server.access.grant_store import GrantStore
 from server.access.grants import ACCESS_S
 from server.settings import ConfigurationInvalid, load_settings
 from tests.access.people import (
@@ -256,6 +257,18 @@ async def test_a_clients_secret_is_asked_for(tmp_path: Path) -> None:
             refused = await mine.exchange(code, **wrong)
             assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
         assert (await mine.exchange(code, client_secret=secret)).status_code == 200
+
+
+async def test_registrations_are_slowed_whoever_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.access.authorization.REGISTRATIONS", (3, 30.0))
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        statuses = [(await mine.register(client_name="\x1b[2J mine")).status_code for _ in range(4)]
+        assert statuses == [201, 201, 201, 400]
+        kept = GrantStore(tmp_path / "ledger").current()
+        assert {each.name for each in kept.clients.values()} == {"[2J mine"}
 
 
 # Guessing
