@@ -3,6 +3,9 @@
 Usage: python smoke_test.py URL         a running server: its coverage, and a profile if it has trades
        python smoke_test.py --demo      this installation's own demo, started for the purpose
 
+A server that asks for credentials is asked with the bearer token in SMOKE_TOKEN. Without one all that is
+looked at is that it answers, and that it refuses strangers.
+
 Invariant: it runs with nothing but an installed tapedeck, outside a checkout, and ends whatever it started.
 """
 
@@ -19,8 +22,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx2
 from mcp import Client
 from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
 
 WITHIN_S = 60.0
 MARK = "MCP over SSE"
@@ -94,11 +99,28 @@ def _announced(child: subprocess.Popen[str], within_s: float) -> str:
 
 async def check(url: str, within_s: float, *, must_have_trades: bool) -> None:
     """Raises `Failed` or `TimeoutError`."""
-    async with asyncio.timeout(within_s):
-        for name, target in (("SSE", sse_client(f"{url}/sse")), ("Streamable HTTP", f"{url}/mcp")):
+    credential = os.environ.get("SMOKE_TOKEN")
+    headers = {"Authorization": f"Bearer {credential}"} if credential else {}
+    async with asyncio.timeout(within_s), httpx2.AsyncClient(headers=headers, timeout=within_s) as http:
+        if not credential and await _is_guarded(http, url):
+            print("smoke test: it answers, and asks for credentials; SMOKE_TOKEN has none", flush=True)
+            return
+        streamable = streamable_http_client(f"{url}/mcp", http_client=http)
+        for name, target in (
+            ("SSE", sse_client(f"{url}/sse", headers=headers)),
+            ("Streamable HTTP", streamable),
+        ):
             async with Client(target) as client:
                 summary = await _asked(client, must_have_trades=must_have_trades)
             print(f"smoke test over {name}: {summary}", flush=True)
+
+
+async def _is_guarded(http: httpx2.AsyncClient, url: str) -> bool:
+    """Whether it refuses strangers. Raises `Failed` where it does not answer at all."""
+    health = await http.get(f"{url}/healthz")
+    if health.status_code != 200:
+        raise Failed(f"/healthz answers {health.status_code}")
+    return (await http.get(f"{url}/pages")).status_code == 401
 
 
 async def _asked(client: Client, *, must_have_trades: bool) -> str:

@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from collectors.instruments import NoSymbols
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
+from server.access.setup import access_of
 from server.bounds import Bounds
 from server.charts.worker import Charts
 from server.connections import BoundedApp
@@ -51,6 +52,8 @@ log = structlog.get_logger()
 def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     """The app: routes, and a lifespan in which the recorder runs. Opens the ledger; raises `LedgerError`."""
     bounds = bounds or Bounds()
+    answered = security(settings.answered_hosts, settings.answered_origins)
+    access = access_of(settings, answered, bounds, wall_clock)
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
     rest = BinanceRest(settings.rest_url, wall_clock)
@@ -69,7 +72,6 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     tape = Tape(ledger, recorder, wall_clock, retention_hours=float(settings.retention_hours) or None)
     charts = Charts()
     mcp = TapeServer(tape, settings.public_url, settings.local_url, charts=charts, subscriptions=bus)
-    answered = security(settings.answered_hosts, settings.allowed_origins)
     closing = Closing(bounds.grace_s)
     transports = Transports(mcp, mcp.pages, bus, answered, closing, bounds)
     loop_gap = LoopGap()
@@ -94,6 +96,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             await stack.enter_async_context(running(upkeep))
             await stack.enter_async_context(charts)
             await stack.enter_async_context(transports.running())
+            await stack.enter_async_context(access.running())
             stack.enter_context(closing.noticing_signals())
             stack.enter_context(loop_gap.watching())
             yield
@@ -109,10 +112,12 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
             Route(METRICS_PATH, MetricsEndpoint(metrics, answered), methods=["GET"]),
             Route(STATUS_PATH, StatusEndpoint(running_server, answered), methods=["GET"]),
             *transports.routes,
+            *access.routes,
         ],
         middleware=[
             Middleware(PlainStartFailure),
             Middleware(TrustedProxies, settings.trusted_proxies, settings.public_url),
+            *access.middleware,
         ],
         lifespan=lifespan,
     )

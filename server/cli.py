@@ -17,6 +17,8 @@ from storage.errors import LedgerError
 FILES = {
     "serve": "server.serve_commands",
     "check-config": "server.config_command",
+    "token": "server.access.commands",
+    "access": "server.access.commands",
     "demo": "server.serve_commands",
     "exchange": "server.exchange_command",
     "status": "server.status_command",

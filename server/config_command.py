@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from server.access.setup import tokens_in_force
 from server.flags import add_settings, settings_from
 from server.settings import ENV_FILE, PREFIX, ConfigurationInvalid, Settings, given_names, unknown_names
 
@@ -32,6 +33,7 @@ def _check(given: argparse.Namespace) -> int:
     try:
         settings = settings_from(given, _env_file=env_file)
         wrong += _unusable(settings.data_dir)
+        tokens_in_force(settings)
     except ConfigurationInvalid as error:
         wrong += str(error).splitlines()
     if wrong:

@@ -7,8 +7,9 @@ import structlog
 
 from server.settings import Settings
 
-# Loggers of the libraries that repeat what this project's own lines say.
-QUIET = ("httpx", "httpcore", "httpcore2", "httpx2", "mcp", "websockets", "sse_starlette", "uvicorn.access")
+# Loggers of the libraries that repeat what this project's own lines say, or would tell what clients sent.
+HTTP = ("httpx", "httpcore", "httpcore2", "httpx2", "python_multipart", "uvicorn.access", "uvicorn.asgi")
+QUIET = (*HTTP, "mcp", "websockets", "sse_starlette")
 
 
 def set_up_logs(settings: Settings) -> None:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
+from server.access.addresses import VOUCHED, vouched
+
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -23,6 +25,7 @@ class TrustedProxies(ProxyHeadersMiddleware):
         if scope["type"] == "http":
             client = scope.get("client")
             trusted = client is not None and client[0] in self.trusted_hosts
+            scope = {**scope, VOUCHED: vouched(scope, trusted)}
             told = forwarded(scope["headers"]) if trusted else {}
             scope = under_prefix(with_host(scope, told.get("host")), told.get("prefix", self._prefix))
         await super().__call__(scope, receive, send)  # type: ignore[arg-type]

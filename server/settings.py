@@ -7,16 +7,34 @@ import os
 import re
 from collections.abc import Iterable
 from decimal import Decimal
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from platformdirs import user_data_path
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server.access.addresses import is_loopback
+from server.access.written import (
+    CREDENTIALS,
+    GivenFile,
+    GivenPassphrase,
+    GivenTokens,
+    SecureUrl,
+    entries,
+    secure_url,
+)
 
 PREFIX = "TAPEDECK_"
 ENV_FILE = ".env"
@@ -148,8 +166,31 @@ class Settings(BaseSettings):
     trusted_proxies: Proxies = Field(
         [], description="addresses or networks of proxies whose X-Forwarded-* headers are believed"
     )
+    auth_tokens: GivenTokens = Field(
+        None, description="bearer tokens that may ask, each as name=token; `tapedeck token` makes one"
+    )
+    auth_tokens_file: GivenFile = Field(
+        None,
+        description="file of further ones, one a line, readable by its owner alone; read when it changes",
+    )
+    oauth_issuer: SecureUrl = Field(
+        None, description="identity provider whose access tokens may ask, exactly as its metadata names it"
+    )
+    oauth_audience: Names = Field(
+        [], description="audiences of its tokens that are meant for this server; by default its own address"
+    )
+    oauth_scopes: Names = Field([], description="scopes that its tokens need")
+    oauth_jwks_url: SecureUrl = Field(
+        None, description="address of its public keys, where its metadata does not name them"
+    )
+    oauth_passphrase: GivenPassphrase = Field(
+        None, description="turns the built-in authorization server on: its passphrase, or the hash of it"
+    )
+    rate_limit: int = Field(
+        120, ge=0, description="requests a minute of one token or address beyond this machine; 0 = any number"
+    )
     insecure_listen: bool = Field(
-        False, description="listen beyond loopback although anybody who reaches the port may ask"
+        False, description="without access control let anybody ask who reaches the port"
     )
     log_level: LogLevel = Field("info", description="least level logged")
     log_format: Literal["auto", "console", "json"] = Field(
@@ -163,12 +204,29 @@ class Settings(BaseSettings):
     @classmethod
     def _guard_listening(cls, insecure: bool, others: ValidationInfo) -> bool:
         host = others.data.get("host")
-        if host is not None and not insecure and not is_loopback(host):
+        # What is wrong by itself is named already.
+        checked = any(others.data.get(name, True) for name in CREDENTIALS)
+        if host is not None and not insecure and not checked and not is_loopback(host):
             raise ValueError(
                 f"{PREFIX}HOST={host} is reachable from outside and nothing checks who asks; "
-                f"listen on 127.0.0.1 behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
+                f"set {PREFIX}AUTH_TOKENS or another way to check (docs/security.md), listen on 127.0.0.1 "
+                f"behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
             )
         return insecure
+
+    @field_validator("oauth_issuer", "oauth_passphrase")
+    @classmethod
+    def _know_the_own_address(cls, value: Any, others: ValidationInfo) -> Any:
+        """OAuth names the server by its address, which so has to be known, and is used over HTTPS."""
+        if value and others.data.get("oauth_issuer"):
+            raise ValueError(f"there must be one authorization server; {PREFIX}OAUTH_ISSUER is set too")
+        public, host, port = (others.data.get(name) for name in ("public_url", "host", "port"))
+        if not value or host is None or port is None:
+            return value
+        if public is None and (not port or not is_loopback(host)):
+            raise ValueError(f"it needs {PREFIX}PUBLIC_URL; write it as https://tape.example.com")
+        secure_url(public)
+        return value
 
     @field_validator("retention_hours")
     @classmethod
@@ -194,6 +252,31 @@ class Settings(BaseSettings):
         return [*self.allowed_hosts, public] if public else self.allowed_hosts
 
     @property
+    def answered_origins(self) -> list[str]:
+        """The origins of web pages that are answered beside loopback's."""
+        public = urlsplit(self.public_url or "")
+        own = [f"{public.scheme}://{public.netloc}"] if self.public_url else []
+        return [*self.allowed_origins, *own]
+
+    @property
+    def resource_url(self) -> str:
+        """The server's address as OAuth names it."""
+        return self.public_url or self.local_url
+
+    @property
+    def audiences(self) -> list[str]:
+        return self.oauth_audience or [self.resource_url, f"{self.resource_url}/"]
+
+    @property
+    def has_tokens(self) -> bool:
+        return bool(self.auth_tokens or self.auth_tokens_file)
+
+    @property
+    def given_tokens(self) -> list[str]:
+        """The static tokens of the environment, as they were written."""
+        return entries(self.auth_tokens)
+
+    @property
     def retention_ms(self) -> int | None:
         """How long trades are kept; None keeps everything."""
         return int(self.retention_hours * 3_600_000) or None
@@ -201,16 +284,6 @@ class Settings(BaseSettings):
     @property
     def warmup_ms(self) -> int:
         return int(self.warmup_hours * 3_600_000)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the address is this machine's alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ConfigurationInvalid(Exception):

@@ -27,6 +27,7 @@ NEW = "NEW"
 DAMAGED = "damaged-"
 # Ours in LevelDB's directory, or of no consequence: a directory with nothing else is empty.
 NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost", "lost+found", RESERVE, PROBE, CHECKPOINTS, IMPORTS, NEW}
+NOT_LEVELDB |= {"access"}  # whom the server has let in, a directory of its own
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
 from tests import processes
+from tests.access.people import HASH, Dance
 from tests.infra.proxies import HOST, Front, caddy, nginx, trusting
 
 FRONTS = [pytest.param(nginx, id="nginx"), pytest.param(caddy, id="caddy")]
@@ -28,7 +29,8 @@ TRANSPORTS = ["sse", "mcp"]
 def demo() -> Iterator[str]:
     """A demo that answers to the public name; host and port."""
     command = (sys.executable, "-m", "server.cli", "demo", "--port=0")
-    with processes.start(*command, environment={"TAPEDECK_ALLOWED_HOSTS": HOST}) as process:
+    environment = {"TAPEDECK_ALLOWED_HOSTS": HOST, "TAPEDECK_INSECURE_LISTEN": "1"}
+    with processes.start(*command, environment=environment) as process:
         line = process.until("MCP over SSE")
         yield line.split("http://")[1].split("/sse")[0]
         process.child.terminate()
@@ -110,6 +112,62 @@ def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, demo: st
                 first = next(stream.iter_text())  # while the stream stays open: nothing waits for more
                 assert first.startswith("event: endpoint")
                 assert stream.headers["content-type"].startswith("text/event-stream")
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[str]:
+    """A demo that lets people in by a passphrase; host and port."""
+    command = (sys.executable, "-m", "server.cli", "demo", "--port=0")
+    environment = {
+        "TAPEDECK_PUBLIC_URL": f"https://{HOST}",
+        "TAPEDECK_TRUSTED_PROXIES": "127.0.0.1",
+        "TAPEDECK_OAUTH_PASSPHRASE": HASH,
+    }
+    with processes.start(*command, environment=environment) as process:
+        line = process.until("MCP over SSE")
+        yield line.split("http://")[1].split("/sse")[0]
+        process.child.terminate()
+        process.wait(20)
+
+
+class ByName(httpx.AsyncHTTPTransport):
+    """To the proxy's port, whatever the address says: it has the usual one only where it is installed."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        super().__init__(verify=context)
+        self._port = port
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url, headers = request.url.copy_with(port=self._port), request.headers
+        there = httpx.Request(request.method, url, headers=headers, stream=request.stream)
+        there.extensions = request.extensions
+        return await super().handle_async_request(there)
+
+
+@pytest.mark.parametrize("front", FRONTS)
+def test_a_client_finds_the_way_in_and_goes_it(tmp_path: Path, guarded: str, front: Front) -> None:
+    url = f"https://{HOST}"
+
+    async def dance(port: int) -> None:
+        transport = ByName(port, trusting(tmp_path))
+        async with httpx.AsyncClient(base_url=url, transport=transport, timeout=20) as http:
+            refused = await http.get("/sse")
+            assert refused.status_code == 401
+            metadata = f"{url}/.well-known/oauth-protected-resource"
+            assert f'resource_metadata="{metadata}"' in refused.headers["www-authenticate"]
+            resource = (await http.get(metadata)).json()
+            assert (resource["resource"], resource["authorization_servers"]) == (url, [url])
+            server = (await http.get("/.well-known/oauth-authorization-server")).json()
+            assert (server["issuer"], server["token_endpoint"]) == (url, f"{url}/token")
+            assert (await http.options("/token", headers={"Origin": "https://evil.test"})).status_code == 403
+            mine = Dance(http, url)
+            tokens = await mine.tokens()
+            assert await mine.may_ask(tokens["access_token"])
+            assert (await http.get("/readyz")).status_code == 401
+            assert (await http.get("/pages", headers={"X-Forwarded-For": "127.0.0.1"})).status_code == 401
+
+    with front(tmp_path, guarded) as port:
+        asyncio.run(dance(port))
 
 
 @pytest.mark.long

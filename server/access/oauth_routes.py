@@ -1,0 +1,86 @@
+"""The endpoints of the built-in authorization server: the SDK's, and what it leaves out.
+
+Invariant: the metadata names each way to authenticate that is understood, `none` among them, since products
+that connect from elsewhere register without a secret.
+"""
+
+from typing import Any
+
+from mcp.server.auth.handlers.authorize import AuthorizationHandler
+from mcp.server.auth.handlers.metadata import MetadataHandler
+from mcp.server.auth.handlers.register import RegistrationHandler
+from mcp.server.auth.handlers.token import TokenHandler
+from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
+from mcp.server.auth.routes import (
+    AUTHORIZATION_PATH,
+    REGISTRATION_PATH,
+    REVOCATION_PATH,
+    TOKEN_PATH,
+    build_metadata,
+)
+from mcp.server.auth.settings import ClientRegistrationOptions, RevocationOptions
+from mcp.shared.auth import OAuthMetadata
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from server.access.authorization import LOGIN_PATH, AuthorizationServer
+from server.access.login import LoginEndpoint
+from server.access.metadata import well_known
+
+SERVER_PATH = "/.well-known/oauth-authorization-server"
+# Where clients look for an issuer with a path of its own, when nothing else below its origin is ours.
+OPENID_PATH = "/.well-known/openid-configuration"
+METHODS = ["none", "client_secret_post", "client_secret_basic"]
+OPEN_PATHS = frozenset((AUTHORIZATION_PATH, TOKEN_PATH, REGISTRATION_PATH, REVOCATION_PATH, LOGIN_PATH))
+NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
+
+
+def oauth_routes(
+    server: AuthorizationServer, authenticator: ClientAuthenticator, login: LoginEndpoint, scopes: list[str]
+) -> list[BaseRoute]:
+    """The endpoints and their metadata."""
+    registration = ClientRegistrationOptions(enabled=True, default_scopes=scopes)
+    metadata = MetadataHandler(server_metadata(server.issuer, registration, scopes)).handle
+    paths = [*well_known(SERVER_PATH, server.issuer), OPENID_PATH]
+    return [
+        *(Route(path, metadata, methods=["GET"]) for path in paths),
+        Route(AUTHORIZATION_PATH, AuthorizationHandler(server).handle, methods=["GET", "POST"]),
+        Route(TOKEN_PATH, TokenHandler(server, authenticator).handle, methods=["POST"]),
+        Route(REGISTRATION_PATH, RegistrationHandler(server, registration).handle, methods=["POST"]),
+        Route(REVOCATION_PATH, Revocation(server, authenticator).handle, methods=["POST"]),
+        Route(LOGIN_PATH, login.handle, methods=["GET", "POST"]),
+    ]
+
+
+def server_metadata(issuer: Any, registration: ClientRegistrationOptions, scopes: list[str]) -> OAuthMetadata:
+    """RFC 8414; the SDK's, with what it does not say. The issuer is a text: as a URL it would end in `/`."""
+    metadata = build_metadata(issuer, None, registration, RevocationOptions(enabled=True))
+    return metadata.model_copy(
+        update={
+            "scopes_supported": scopes,
+            "token_endpoint_auth_methods_supported": METHODS,
+            "revocation_endpoint_auth_methods_supported": METHODS,
+            "authorization_response_iss_parameter_supported": True,
+        }
+    )
+
+
+class Revocation:
+    """POST /revoke (RFC 7009). The SDK's refuses clients without a secret."""
+
+    def __init__(self, server: AuthorizationServer, authenticator: ClientAuthenticator) -> None:
+        self._server = server
+        self._authenticator = authenticator
+
+    async def handle(self, request: Request) -> Response:
+        try:
+            client = await self._authenticator.authenticate_request(request)
+        except AuthenticationError as error:
+            words = {"error": "invalid_client", "error_description": error.message}
+            return JSONResponse(words, 401, NO_STORE)
+        token = (await request.form()).get("token")
+        if not isinstance(token, str):
+            return JSONResponse({"error": "invalid_request"}, 400, NO_STORE)
+        await self._server.revoke(client.client_id, token)
+        return Response(headers=NO_STORE)

@@ -1,0 +1,313 @@
+"""The built-in authorization server: the dance with the official client, and what may go wrong."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from server.access.grant_store import GrantStore
+from server.access.grants import ACCESS_S
+from server.settings import ConfigurationInvalid, load_settings
+from tests.access.people import (
+    BUILT_IN,
+    PASSPHRASE,
+    REDIRECT,
+    Clock,
+    Person,
+    answered,
+    connected,
+    dance,
+    posted,
+)
+from tests.access.served import ELSEWHERE, PROXIED, bearer, client, initialized, served
+
+pytestmark = pytest.mark.anyio
+TRANSPORTS = ["sse", "mcp"]
+
+
+@pytest.fixture(autouse=True)
+def no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+# The whole dance
+
+
+@pytest.mark.parametrize("method", ["none", "client_secret_post", "client_secret_basic", None])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_the_official_client_gets_in_by_the_passphrase(
+    tmp_path: Path, transport: str, method: str | None
+) -> None:
+    async with served(tmp_path, **BUILT_IN) as it:
+        person = Person(method=method)
+        async with connected(it.url, transport, person) as asking:
+            assert not (await asking.call_tool("get_data_coverage", {})).is_error
+        # What it remembers is enough for the other transport, without asking again.
+        async with connected(it.url, "mcp" if transport == "sse" else "sse", person) as asking:
+            assert not (await asking.call_tool("get_data_coverage", {})).is_error
+        assert person.asked == 1
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+async def test_tokens_survive_a_restart(tmp_path: Path, transport: str) -> None:
+    person = Person()
+    async with served(tmp_path, **BUILT_IN) as it, connected(it.url, transport, person):
+        port = it.settings.port
+    async with served(tmp_path, port=port, **BUILT_IN) as it, connected(it.url, transport, person) as asking:
+        assert not (await asking.call_tool("get_data_coverage", {})).is_error
+    assert person.asked == 1
+
+
+async def test_a_client_whose_token_has_expired_refreshes_it_by_itself(tmp_path: Path) -> None:
+    person, clock = Person(), Clock()
+    async with served(tmp_path, clock=clock, **BUILT_IN) as it:
+        async with connected(it.url, "mcp", person):
+            pass
+        first = person.kept.tokens
+        assert first is not None
+        assert first.expires_in == ACCESS_S
+        clock.ahead_s = ACCESS_S + 1
+        async with client(it.url) as http:
+            assert (await initialized(http, **bearer(first.access_token))).status_code == 401
+        provider = person.provider(f"{it.url}/mcp")
+        await provider._initialize()
+        provider.context.token_expiry_time = 1.0
+        async with httpx2.AsyncClient(auth=provider, timeout=20, trust_env=False) as http2:
+            answer = await http2.get(f"{it.url}/pages")
+        assert answer.status_code == 200
+        assert person.asked == 1
+        assert person.kept.tokens != first
+
+
+# Step by step
+
+
+async def test_the_metadata_says_what_clients_need(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        resource = (await http.get("/.well-known/oauth-protected-resource")).json()
+        assert resource["resource"] == it.url
+        assert resource["authorization_servers"] == [it.url]
+        found = (await http.get("/.well-known/oauth-authorization-server")).json()
+        assert found == (await http.get("/.well-known/openid-configuration")).json()
+        assert found["issuer"] == it.url
+        for name, path in (
+            ("authorization_endpoint", "/authorize"),
+            ("token_endpoint", "/token"),
+            ("registration_endpoint", "/register"),
+            ("revocation_endpoint", "/revoke"),
+        ):
+            assert found[name] == it.url + path
+        assert found["code_challenge_methods_supported"] == ["S256"]
+        assert "none" in found["token_endpoint_auth_methods_supported"]
+        assert found["authorization_response_iss_parameter_supported"] is True
+        refused = await http.get("/sse")
+        assert (
+            f'resource_metadata="{it.url}/.well-known/oauth-protected-resource"'
+            in refused.headers["www-authenticate"]
+        )
+
+
+async def test_the_page_is_plain_and_shows_who_asks_and_where_access_goes(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register(client_name='<script>alert("x")</script>', redirect_uris=["https://evil.test/cb"])
+        page = await mine.page(redirect_uri="https://evil.test/cb")
+        assert "<script" not in page.text
+        assert "&lt;script&gt;" in page.text
+        assert "<strong>evil.test</strong>" in page.text
+        policy = page.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "script-src" not in policy
+        assert page.headers["x-frame-options"] == "DENY"
+        assert page.headers["cache-control"] == "no-store"
+        denied = await posted(http, page, "", "deny")
+        assert denied.headers["location"].startswith("https://evil.test/cb?error=access_denied&state=s")
+        assert (await posted(http, page, PASSPHRASE)).status_code == 400
+
+
+async def test_a_code_is_good_for_one_exchange_and_a_second_ends_the_first(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        code = await mine.code()
+        tokens = (await mine.exchange(code)).json()
+        assert await mine.may_ask(tokens["access_token"])
+        again = await mine.exchange(code)
+        assert (again.status_code, again.json()["error"]) == (400, "invalid_grant")
+        assert not await mine.may_ask(tokens["access_token"])
+        assert (await mine.refresh(tokens["refresh_token"])).json()["error"] == "invalid_grant"
+
+
+async def test_of_two_exchanges_at_once_one_succeeds_at_most(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        code = await mine.code()
+        answers = await asyncio.gather(*(mine.exchange(code) for _ in range(4)))
+        assert sum(answer.status_code == 200 for answer in answers) <= 1
+
+
+async def test_a_code_expires_soon(tmp_path: Path) -> None:
+    clock = Clock()
+    async with served(tmp_path, clock=clock, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        code = await mine.code()
+        clock.ahead_s = 121
+        assert (await mine.exchange(code)).json()["error"] == "invalid_grant"
+
+
+async def test_a_code_needs_its_verifier_its_client_and_its_redirect(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine, other = dance(it, http), dance(it, http)
+        await mine.register()
+        await other.register()
+        code = await mine.code()
+        for wrong in (
+            {"code_verifier": "x" * 43},
+            {"client_id": other.client_id},
+            {"redirect_uri": f"{REDIRECT}/x"},
+        ):
+            refused = await mine.exchange(code, **wrong)
+            assert refused.status_code in (400, 401), wrong
+        assert (await mine.exchange(code)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"code_challenge": None},
+        {"code_challenge": "short"},
+        {"code_challenge_method": "plain"},
+        {"response_type": "token"},
+        {"resource": "https://other.test/mcp"},
+    ],
+)
+async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        refused = await http.get(mine.link(**wrong))
+        assert refused.status_code == 302
+        assert refused.headers["location"].startswith(f"{REDIRECT}?error=")
+
+
+async def test_a_redirect_that_was_not_registered_is_never_used(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        for redirect in (
+            "https://evil.test/",
+            "http://localhost:3030/other",
+            "http://localhost.evil.test/callback",
+        ):
+            refused = await http.get(mine.link(redirect_uri=redirect))
+            assert (refused.status_code, "location" in refused.headers) == (400, False), redirect
+        # The port of a program on the person's machine is another each time.
+        assert (await mine.page(redirect_uri="http://localhost:9/callback")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "redirect",
+    [
+        "http://evil.test/cb",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "https://user:pw@evil.test/",
+        "https://x.test/#f",
+    ],
+)
+async def test_a_client_may_not_register_an_unsafe_redirect(tmp_path: Path, redirect: str) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        refused = await dance(it, http).register(redirect_uris=[redirect])
+        assert refused.status_code == 400
+
+
+@pytest.mark.parametrize("redirect", ["https://claude.ai/api/mcp/auth_callback", "cursor://x/callback"])
+async def test_what_products_register_is_understood(tmp_path: Path, redirect: str) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        more = {"grant_types": ["authorization_code", "refresh_token"], "scope": "tape:read offline_access"}
+        registered = await mine.register(redirect_uris=[redirect], response_types=["code"], **more)
+        assert registered.status_code == 201, registered.text
+        assert "client_secret" not in {n for n, v in registered.json().items() if v}
+        sent = await answered(
+            http,
+            mine.link(redirect_uri=redirect, scope="tape:read other", resource=f"{it.url}/mcp"),
+            PASSPHRASE,
+        )
+        assert sent.startswith(f"{redirect}?code=")
+        page = await mine.page(redirect_uri=redirect)
+        assert f" {redirect.partition(':')[0]}:;" in page.headers["content-security-policy"]
+
+
+async def test_a_clients_secret_is_asked_for(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        secret = (await mine.register(token_endpoint_auth_method="client_secret_post")).json()[
+            "client_secret"
+        ]
+        code = await mine.code()
+        for wrong in ({}, {"client_secret": "x"}):
+            refused = await mine.exchange(code, **wrong)
+            assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
+        assert (await mine.exchange(code, client_secret=secret)).status_code == 200
+
+
+async def test_registrations_are_slowed_whoever_makes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.access.authorization.REGISTRATIONS", (3, 30.0))
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        statuses = [(await mine.register(client_name="\x1b[2J mine")).status_code for _ in range(4)]
+        assert statuses == [201, 201, 201, 400]
+        kept = GrantStore(tmp_path / "ledger").current()
+        assert {each.name for each in kept.clients.values()} == {"[2J mine"}
+
+
+# Guessing
+
+
+async def test_guessing_the_passphrase_is_slowed_by_address(tmp_path: Path) -> None:
+    async with served(tmp_path, rate_limit=0, **BUILT_IN, **PROXIED) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        page = await mine.page()
+        guesses = [(await posted(http, page, f"guess {i}", **ELSEWHERE)).status_code for i in range(6)]
+        assert guesses == [403] * 5 + [429]
+        refused = await posted(http, page, PASSPHRASE, **ELSEWHERE)
+        assert (refused.status_code, int(refused.headers["retry-after"]) > 30) == (429, True)
+        assert (
+            await posted(http, page, PASSPHRASE, **{"X-Forwarded-For": "203.0.113.10"})
+        ).status_code == 303
+
+
+async def test_a_page_elsewhere_cannot_answer_for_a_person(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        page = await mine.page()
+        assert (await posted(http, page, PASSPHRASE, Origin="https://evil.test")).status_code == 403
+        assert (await posted(http, page, PASSPHRASE, Origin="null")).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"oauth_passphrase": "short"}, "at least 12 characters"),
+        ({"oauth_passphrase": "scrypt:1:x:y"}, "tapedeck access hash"),
+        ({"oauth_passphrase": PASSPHRASE, "oauth_issuer": "https://idp.test"}, "one authorization server"),
+        ({"oauth_passphrase": PASSPHRASE, "host": "0.0.0.0"}, "TAPEDECK_PUBLIC_URL"),
+        ({"oauth_passphrase": PASSPHRASE, "public_url": "http://tape.test"}, "https://"),
+    ],
+)
+def test_settings_that_are_not_safe_are_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigurationInvalid, match=words) as wrong:
+        load_settings(**settings)
+    assert PASSPHRASE not in str(wrong.value)
