@@ -22,7 +22,7 @@ def test_a_lag_of_all_links_is_told_by_metrics_and_readiness_until_it_ends(tmp_p
             await run.pass_time(2 * LAG_S)
             for symbol in run.symbols:
                 assert LAG_S - 5 < run.metric("tapedeck_lag_seconds", symbol=symbol) < LAG_S + 20
-                assert run.reasons()[symbol] == {"head_age"}
+                assert run.reasons()[symbol] == {"head_age", "lag"}
             assert run.metric("tapedeck_link_lag_seconds") > 2 * (LAG_S - 5)
             await run.pass_time(60)
             await run.judged()

@@ -102,7 +102,7 @@ def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [429, 418])
 def test_a_limit_is_obeyed_to_the_second_and_streams_go_on(tmp_path: Path, status: int) -> None:
     report, _ = recorded_under(
-        lambda soon: [RestLimit(status=status, seconds=2), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
+        lambda soon: [RestLimit(status=status, seconds=4), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
         tmp_path,
     )
     assert report.statuses[str(status)] == 1
