@@ -33,7 +33,7 @@ serve: $(USERS)
 	$(BIN)/tapedeck serve
 
 test: $(DEVELOPERS)
-	$(BIN)/pytest -n 3 --dist worksteal -m "not long"
+	$(BIN)/pytest -n 4 --dist worksteal -m "not long"
 
 test-long: $(DEVELOPERS)
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest

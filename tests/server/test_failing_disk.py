@@ -117,7 +117,7 @@ def test_a_disk_with_errors_loses_no_trade_and_needs_no_restart(tmp_path: Path) 
 def test_a_stop_while_the_disk_refuses_is_orderly_and_names_what_is_lost(tmp_path: Path) -> None:
     async def run(process: processes.Process, url: str) -> None:
         async with connected(url, "sse") as client:
-            await wait_for_trades(client, 500)
+            await wait_for_trades(client, 1_500)  # past a flush or two
         with no_file_grows(process.child.pid):
             await until_metric(url, "tapedeck_ledger_writable", 0)
             process.child.send_signal(signal.SIGTERM)
