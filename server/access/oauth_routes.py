@@ -4,6 +4,7 @@ Invariant: the metadata names each way to authenticate that is understood, `none
 that connect from elsewhere register without a secret.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from mcp.server.auth.handlers.authorize import AuthorizationHandler
@@ -33,7 +34,10 @@ SERVER_PATH = "/.well-known/oauth-authorization-server"
 OPENID_PATH = "/.well-known/openid-configuration"
 METHODS = ["none", "client_secret_post", "client_secret_basic"]
 OPEN_PATHS = frozenset((AUTHORIZATION_PATH, TOKEN_PATH, REGISTRATION_PATH, REVOCATION_PATH, LOGIN_PATH))
+FORM = "application/x-www-form-urlencoded"
 NO_STORE = {"cache-control": "no-store", "pragma": "no-cache"}
+
+Handle = Callable[[Request], Awaitable[Response]]
 
 
 def oauth_routes(
@@ -45,12 +49,25 @@ def oauth_routes(
     paths = [*well_known(SERVER_PATH, server.issuer), OPENID_PATH]
     return [
         *(Route(path, metadata, methods=["GET"]) for path in paths),
-        Route(AUTHORIZATION_PATH, AuthorizationHandler(server).handle, methods=["GET", "POST"]),
-        Route(TOKEN_PATH, TokenHandler(server, authenticator).handle, methods=["POST"]),
+        Route(AUTHORIZATION_PATH, of_forms(AuthorizationHandler(server).handle), methods=["GET", "POST"]),
+        Route(TOKEN_PATH, of_forms(TokenHandler(server, authenticator).handle), methods=["POST"]),
         Route(REGISTRATION_PATH, RegistrationHandler(server, registration).handle, methods=["POST"]),
-        Route(REVOCATION_PATH, Revocation(server, authenticator).handle, methods=["POST"]),
-        Route(LOGIN_PATH, login.handle, methods=["GET", "POST"]),
+        Route(REVOCATION_PATH, of_forms(Revocation(server, authenticator).handle), methods=["POST"]),
+        Route(LOGIN_PATH, of_forms(login.handle), methods=["GET", "POST"]),
     ]
+
+
+def of_forms(handle: Handle) -> Handle:
+    """The endpoint for bodies of the one type that OAuth knows (RFC 6749, appendix B), and 415 for others."""
+
+    async def handled(request: Request) -> Response:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if request.method == "POST" and kind != FORM:
+            words = {"error": "invalid_request", "error_description": f"the body has to be {FORM}"}
+            return JSONResponse(words, 415, NO_STORE)
+        return await handle(request)
+
+    return handled
 
 
 def server_metadata(issuer: Any, registration: ClientRegistrationOptions, scopes: list[str]) -> OAuthMetadata:

@@ -197,6 +197,14 @@ async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
         assert refused.headers["location"].startswith(f"{REDIRECT}?error=")
 
 
+@pytest.mark.parametrize("path", ["/authorize", "/token", "/revoke", "/login"])
+@pytest.mark.parametrize("kind", ["multipart/form-data", "application/json", ""])
+async def test_only_forms_are_read_where_oauth_sends_forms(tmp_path: Path, path: str, kind: str) -> None:
+    async with served(tmp_path, **BUILT_IN) as server, client(server.url) as http:
+        refused = await http.post(path, content=b"client_id=a", headers={"content-type": kind})
+        assert (refused.status_code, refused.json()["error"]) == (415, "invalid_request")
+
+
 async def test_a_redirect_that_was_not_registered_is_never_used(tmp_path: Path) -> None:
     async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
         mine = dance(it, http)

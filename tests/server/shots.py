@@ -25,7 +25,7 @@ ARGUMENTS = (
 )  # fmt: skip
 # What a refusal of ours or of the framework may be; a kind that is certain of its answer says so itself.
 REFUSED = frozenset({400, 401, 403, 404, 405, 406, 408, 411, 413, 414, 415, 421, 422, 429, 431})
-ANSWERED = frozenset({200, 202, 204, 302, 303, 307})
+ANSWERED = frozenset({200, 201, 202, 204, 302, 303, 307})
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,19 +3,25 @@
 import asyncio
 import json
 import os
+import socket
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import httpx2
 import pytest
+from mcp import Client
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
 from starlette.routing import Route
 
 from server.app import create_app
 from server.settings import Settings
 from tests import processes
+from tests.access.served import TOKEN, TOKENS, bearer
 from tests.server.shots import Shot, Shots
-from tests.serving import RawSse, connected
+from tests.serving import RawSse
 
 AT_ONCE = 8
 ANSWER_S = 30
@@ -25,9 +31,15 @@ KEPT_BYTES = 24 << 20
 Answers = Counter[tuple[str, int | None]]
 
 
-def every_path(tmp_path: Path) -> list[str]:
+# Who is let in: everybody of this machine; or holders of tokens, and who knows the passphrase.
+OPEN: dict[str, str] = {}
+GUARDED = {"auth_tokens": TOKENS, "oauth_passphrase": "a passphrase of six or more words"}
+
+
+def every_path(tmp_path: Path, access: dict[str, str]) -> list[str]:
     """The paths of the app, those with parameters filled in, and one that there is not."""
-    app = create_app(Settings(symbols=["BTCUSDT"], data_dir=tmp_path / "for-its-routes"))
+    settings = Settings(symbols=["BTCUSDT"], data_dir=tmp_path / "for-its-routes", **access)  # type: ignore[arg-type]
+    app = create_app(settings)
     paths = {route.path for route in app.routes if isinstance(route, Route)}
     return [*sorted(path.replace("{path:path}", "BTCUSDT/profile/24h") for path in paths), "/no/such/path"]
 
@@ -61,21 +73,26 @@ async def listen(session: RawSse) -> None:
             assert json.loads(await session.event())["jsonrpc"] == "2.0"
 
 
-async def bombard(url: str, shots: Shots, count: int) -> Answers:
+def is_right(shot: Shot, status: int | None) -> bool:
+    if status == 503:
+        return b" /readyz" in shot.data  # it may have a reason
+    return status in shot.status if shot.status else status is None or status < 500
+
+
+async def bombard(url: str, sources: Sequence[Shots], count: int, headers: dict[str, str]) -> Answers:
     """Fire `count` shots, `AT_ONCE` at a time, some of them into a session that is open meanwhile."""
     port, answers = int(url.rpartition(":")[2]), Answers()
     left = iter(range(count))
 
     async def shooter() -> None:
-        async with RawSse(url) as session:
+        async with RawSse(url, headers=headers) as session:
             messages = await session.event()
             hearing = asyncio.create_task(listen(session))
-            for _ in left:
-                shot = shots.next(messages)
+            for number in left:
+                shot = sources[number % len(sources)].next(messages)
                 status = await fire(shot, port)
                 answers[shot.kind, status] += 1
-                right = status in shot.status if shot.status else status is None or status < 500
-                assert right, f"{shot.kind}: {status} to {shot.data[:400]!r}"
+                assert is_right(shot, status), f"{shot.kind}: {status} to {shot.data[:400]!r}"
                 if hearing.done():
                     hearing.result()
             hearing.cancel()
@@ -86,11 +103,14 @@ async def bombard(url: str, shots: Shots, count: int) -> Answers:
     return answers
 
 
-async def answers_ordinarily(url: str) -> None:
-    for transport in ("sse", "mcp"):
-        async with connected(url, transport) as client:
-            result = await client.call_tool("get_data_coverage", {})
-            assert not result.is_error
+async def answers_ordinarily(url: str, headers: dict[str, str]) -> None:
+    async with (
+        Client(sse_client(f"{url}/sse", headers=headers)) as over_sse,
+        httpx2.AsyncClient(headers=headers, trust_env=False) as http,
+        Client(streamable_http_client(f"{url}/mcp", http_client=http)) as over_http,
+    ):
+        for client in (over_sse, over_http):
+            assert not (await client.call_tool("get_data_coverage", {})).is_error
 
 
 def private_bytes(pid: int) -> int:
@@ -102,35 +122,39 @@ def open_files(pid: int) -> int:
     return len(os.listdir(f"/proc/{pid}/fd"))  # noqa: PTH208  names alone
 
 
-@pytest.fixture
-def serving(tmp_path: Path) -> Iterator[tuple[processes.Process, str]]:
-    with (
-        processes.exchange() as urls,
-        processes.server(urls, tmp_path / "ledger", WARMUP_HOURS="1") as served,
-    ):
+@contextmanager
+def serving(directory: Path, access: dict[str, str]) -> Iterator[tuple[processes.Process, str]]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    settings = {name.upper(): value for name, value in access.items()} | {"WARMUP_HOURS": "1", "PORT": port}
+    with processes.exchange() as urls, processes.server(urls, directory, **settings) as served:
         yield served
 
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("count", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("access", [OPEN, GUARDED], ids=["open", "guarded"])
 def test_nothing_that_is_sent_is_answered_wrongly_or_leaves_anything_behind(
-    serving: tuple[processes.Process, str], tmp_path: Path, count: int
+    tmp_path: Path, access: dict[str, str], count: int
 ) -> None:
-    process, url = serving
-    pid, shots = process.child.pid, Shots(count, every_path(tmp_path))
+    paths, headers = every_path(tmp_path, access), bearer(TOKEN) if access else {}
+    strangers, holders = Shots(count, paths), Shots(count + 1, paths, list(headers.items()))
 
-    async def run() -> None:
-        await answers_ordinarily(url)
-        await bombard(url, shots, count // 4)  # fills what is kept for good
+    async def run(url: str, pid: int) -> None:
+        await answers_ordinarily(url, headers)
+        await bombard(url, [strangers, holders], count // 4, headers)  # fills what is kept for good
         before = private_bytes(pid), open_files(pid)
-        answers = await bombard(url, shots, count - count // 4)
-        await answers_ordinarily(url)
+        answers = await bombard(url, [strangers, holders], count - count // 4, headers)
+        await answers_ordinarily(url, headers)
         async with asyncio.timeout(60):
             while private_bytes(pid) > before[0] + KEPT_BYTES or open_files(pid) > before[1] + 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.5)
         after = private_bytes(pid), open_files(pid)
         print(f"{before} {after} {sorted(answers.items(), key=str)}")  # noqa: T201  shown with -s
 
-    asyncio.run(run())
+    with serving(tmp_path / "ledger", access) as (process, url):
+        asyncio.run(run(url, process.child.pid))
     wrong = [line[-3_000:] for line in process.lines if "Traceback" in line or '"level": "error"' in line]
     assert not wrong, "\n".join(wrong)
+    said = "".join(process.lines)
+    assert not [secret for secret in (TOKEN, *access.values()) if secret in said]
