@@ -1,6 +1,7 @@
 """GET /status: how a running server stands, for `tapedeck status` and whoever else asks on the machine.
 
-Invariant: an answer decodes no record and waits for no write; figures of a symbol are of one instant.
+Invariant: an answer decodes no record and waits for no write; the figures of
+a symbol's rows are of one instant, its reasons, rate and bytes of moments beside it.
 """
 
 import shutil

@@ -10,7 +10,6 @@ import os
 import resource
 import select
 import sys
-import tempfile
 from contextlib import suppress
 from typing import BinaryIO
 
@@ -30,9 +29,7 @@ def main() -> None:
         os.nice(NICENESS)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    with tempfile.TemporaryDirectory(prefix="tapedeck-fonts-") as fonts:
-        os.environ["MPLCONFIGDIR"] = fonts  # matplotlib keeps its list of fonts there
-        _serve(sys.stdin.buffer, out)
+    _serve(sys.stdin.buffer, out)
 
 
 def _own_output() -> BinaryIO:

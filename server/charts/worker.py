@@ -8,8 +8,10 @@ process with it.
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Self
 
 import msgspec
@@ -27,6 +29,8 @@ ENDS_WITHIN_S = 1.0
 COMMAND = (sys.executable, "-m", "server.charts.child")
 # What a process needs of its surroundings; no setting or token of ours is among it.
 KEPT = ("HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PATH", "PYTHONPATH", "TMPDIR")
+# Of what a process said last before it ended, for the log.
+LAST_WORDS = 500
 FIXED = {"OPENBLAS_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
@@ -43,6 +47,7 @@ class Charts:
         self._turn = asyncio.Lock()
         self._waiting = 0
         self._child: asyncio.subprocess.Process | None = None
+        self._place: tempfile.TemporaryDirectory[str] | None = None
         self._closed = False
 
     async def __aenter__(self) -> Self:
@@ -70,24 +75,20 @@ class Charts:
             log.warning("chart not drawn", reason="time limit", limit_s=limit_s)
             raise ChartFailed(f"it was not drawn within {limit_s:.2g} s") from None
         except (OSError, EOFError, msgspec.MsgspecError) as error:
-            log.warning("chart not drawn", reason=repr(error))
+            log.warning("chart not drawn", reason=repr(error), said=self._last_words())
             raise ChartFailed("the process that draws ended") from error
         finally:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """End the process."""
+        """End the process, and leave nothing of it behind."""
         self._closed = True
         child, self._child = self._child, None
-        if child is None:
-            return
-        assert child.stdin is not None
-        child.stdin.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(ENDS_WITHIN_S):
-                await child.wait()
-        _kill(child)
-        await child.wait()
+        if child is not None:
+            await _ended(child)
+        place, self._place = self._place, None
+        if place is not None:
+            place.cleanup()
 
     async def _drawn(self, request: bytes) -> bytes:
         """The answer of the process that is there, or of another where that one has ended meanwhile."""
@@ -115,20 +116,42 @@ class Charts:
         if self._closed:
             raise ChartFailed("the server is ending")
         if self._child is None or self._child.returncode is not None:
-            self._child = await asyncio.create_subprocess_exec(
-                *self._command,
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.DEVNULL,
-                env=_environment(os.environ),
-                start_new_session=True,
-            )
+            self._child = await self._started()
             log.info("chart process started", pid=self._child.pid)
         return self._child
 
+    async def _started(self) -> asyncio.subprocess.Process:
+        if self._place is None:
+            self._place = tempfile.TemporaryDirectory(prefix="tapedeck-charts-")
+        with self._errors.open("wb") as errors:
+            child = await asyncio.create_subprocess_exec(
+                *self._command,
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=errors,
+                env=_environment(os.environ, self._place.name),
+                start_new_session=True,
+            )
+        if self._closed:
+            await _ended(child)
+            raise ChartFailed("the server is ending")
+        return child
 
-def _environment(ours: Mapping[str, str]) -> dict[str, str]:
-    return {name: ours[name] for name in KEPT if name in ours} | FIXED
+    @property
+    def _errors(self) -> Path:
+        assert self._place is not None
+        return Path(self._place.name) / "errors"
+
+    def _last_words(self) -> str:
+        """The end of what the process wrote to its errors."""
+        if self._place is None or not self._errors.is_file():
+            return ""
+        return self._errors.read_bytes()[-LAST_WORDS:].decode(errors="replace")
+
+
+def _environment(ours: Mapping[str, str], place: str) -> dict[str, str]:
+    """matplotlib keeps its list of fonts in `place`, which outlives a process that is killed."""
+    return {name: ours[name] for name in KEPT if name in ours} | FIXED | {"MPLCONFIGDIR": place}
 
 
 async def _exchanged(child: asyncio.subprocess.Process, request: bytes) -> bytes:
@@ -140,6 +163,17 @@ async def _exchanged(child: asyncio.subprocess.Process, request: bytes) -> bytes
     if size > MOST_BYTES:
         raise EOFError(f"a reply of {size} bytes, more than {MOST_BYTES}")
     return await child.stdout.readexactly(size)
+
+
+async def _ended(child: asyncio.subprocess.Process) -> None:
+    """It ends with its input; else it is killed."""
+    assert child.stdin is not None
+    child.stdin.close()
+    with suppress(TimeoutError):
+        async with asyncio.timeout(ENDS_WITHIN_S):
+            await child.wait()
+    _kill(child)
+    await child.wait()
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:

@@ -3,10 +3,13 @@
 import asyncio
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog
 
 from server.charts import worker
 from server.charts.picture import Mark, Picture, PriceBars, PriceRows
@@ -24,6 +27,7 @@ while len(header := sys.stdin.buffer.read(HEADER.size)) == HEADER.size:
     if title == "hang":
         time.sleep(600)
     if title == "die":
+        print("no more ink", file=sys.stderr, flush=True)
         os._exit(3)
     if title == "huge":
         sys.stdout.buffer.write(HEADER.pack(2**31))
@@ -138,6 +142,53 @@ def test_one_that_takes_too_long_is_killed() -> None:
                 await charts.png(picture("hang"), 0.2)
             await until(lambda: not alive(pid))
             assert int(await charts.png(picture())) != pid
+
+    run(test)
+
+
+def test_killed_ones_leave_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def test() -> None:
+        async with Charts(STANDS_IN) as charts:
+            for _ in range(3):
+                with pytest.raises(ChartFailed):
+                    await charts.png(picture("hang"), 0.1)
+            await charts.png(picture())
+            assert len(os.listdir(tmp_path)) == 1  # noqa: PTH208  names alone
+
+    run(test)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_log_has_the_last_words_of_one_that_ended() -> None:
+    async def test() -> None:
+        with structlog.testing.capture_logs() as logs:
+            async with Charts(STANDS_IN) as charts:
+                with pytest.raises(ChartFailed):
+                    await charts.png(picture("die"))
+                await charts.png(picture())
+        assert [entry["said"] for entry in logs if "said" in entry] == ["no more ink\n"]
+
+    run(test)
+
+
+def test_one_that_starts_while_its_owner_ends_is_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[asyncio.subprocess.Process] = []
+    start = asyncio.create_subprocess_exec
+
+    async def test() -> None:
+        charts = Charts(STANDS_IN)
+
+        async def starting(*command: str, **options: Any) -> asyncio.subprocess.Process:
+            started.append(await start(*command, **options))
+            await charts.close()
+            return started[-1]
+
+        monkeypatch.setattr(asyncio, "create_subprocess_exec", starting)
+        with pytest.raises(ChartFailed, match="the server is ending"):
+            await charts.png(picture())
+        assert not alive(started[0].pid)
 
     run(test)
 
