@@ -62,7 +62,9 @@ def of_forms(handle: Handle) -> Handle:
 
     async def handled(request: Request) -> Response:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.method == "POST" and kind != FORM:
+        if request.method == "HEAD":  # which comes with GET, and the SDK would read a form for it
+            return Response(None, 405, {"allow": "GET, POST"})
+        if request.method != "GET" and kind != FORM:
             words = {"error": "invalid_request", "error_description": f"the body has to be {FORM}"}
             return JSONResponse(words, 415, NO_STORE)
         return await handle(request)

@@ -205,6 +205,15 @@ async def test_only_forms_are_read_where_oauth_sends_forms(tmp_path: Path, path:
         assert (refused.status_code, refused.json()["error"]) == (415, "invalid_request")
 
 
+@pytest.mark.parametrize("path", ["/authorize", "/login"])
+async def test_no_form_is_read_for_a_request_without_an_answer(tmp_path: Path, path: str) -> None:
+    part = b'--x\r\ncontent-disposition: form-data; name="client_id"\r\n\r\na\r\n--x--\r\n'
+    kind = "multipart/form-data; boundary=x; charset=punycode"
+    async with served(tmp_path, **BUILT_IN) as server, client(server.url) as http:
+        refused = await http.request("HEAD", path, content=part, headers={"content-type": kind})
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
+
+
 async def test_a_redirect_that_was_not_registered_is_never_used(tmp_path: Path) -> None:
     async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
         mine = dance(it, http)
