@@ -16,7 +16,10 @@ def set_up_logs(settings: Settings) -> None:
     """Send this project's log and the libraries' warnings to standard error."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     renderer = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # The library's own traceback shows every local variable, tokens among them.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if console
         else structlog.processors.JSONRenderer()
     )
