@@ -203,15 +203,22 @@ class Settings(BaseSettings):
     @field_validator("insecure_listen")
     @classmethod
     def _guard_listening(cls, insecure: bool, others: ValidationInfo) -> bool:
-        host = others.data.get("host")
+        host, public = others.data.get("host"), others.data.get("public_url")
         # What is wrong by itself is named already.
-        checked = any(others.data.get(name, True) for name in CREDENTIALS)
-        if host is not None and not insecure and not checked and not is_loopback(host):
+        if insecure or any(others.data.get(name, True) for name in CREDENTIALS):
+            return insecure
+        remedy = (
+            f"set {PREFIX}AUTH_TOKENS or another way to check (docs/security.md), "
+            f"or {PREFIX}INSECURE_LISTEN=1 to let anybody ask"
+        )
+        if host is not None and not is_loopback(host):
             raise ValueError(
                 f"{PREFIX}HOST={host} is reachable from outside and nothing checks who asks; "
-                f"set {PREFIX}AUTH_TOKENS or another way to check (docs/security.md), listen on 127.0.0.1 "
-                f"behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
+                f"listen on 127.0.0.1, {remedy}"
             )
+        # A proxy that says nothing of its clients makes them look like programs of this machine.
+        if public and not is_loopback(urlsplit(public).hostname or ""):
+            raise ValueError(f"others ask at {PREFIX}PUBLIC_URL={public} and nothing checks who; {remedy}")
         return insecure
 
     @field_validator("oauth_issuer", "oauth_passphrase")

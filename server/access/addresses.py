@@ -1,7 +1,8 @@
 """Where a request comes from.
 
 Invariant: a request is local only where the connection, or a proxy that is trusted, says so, and it was
-addressed to this machine; a proxy between that nobody trusts makes it foreign.
+addressed to this machine; a proxy between that nobody trusts makes it foreign. One that leaves no trace at
+all, headers, version and name alike, is not to be told from a program of this machine.
 """
 
 import re
@@ -55,6 +56,9 @@ def is_local(scope: Scope) -> bool:
     """Whether a program of this machine asks."""
     # Of a proxy that says nothing at all the public name may be the only trace.
     if not LOOPBACK_HOST.fullmatch(Headers(scope=scope).get("host", "")):
+        return False
+    # Programs have spoken 1.1 for long; nginx speaks 1.0 unless its configuration says otherwise.
+    if scope.get("http_version") == "1.0":
         return False
     if not scope.get(VOUCHED, vouched(scope, trusted=False)):
         return False

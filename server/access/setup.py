@@ -143,6 +143,12 @@ def tokens_in_force(settings: Settings) -> TokensInForce:
 def _tell(settings: Settings, policy: Policy) -> None:
     if policy.verifier is None and policy.anybody:
         log.warning("anybody who reaches the port may ask", setting=f"{PREFIX}INSECURE_LISTEN")
+    if settings.public_url and not settings.trusted_proxies:
+        log.warning(
+            "whoever comes through the proxy counts as one caller",
+            setting=f"{PREFIX}TRUSTED_PROXIES",
+            otherwise="a proxy that adds no header makes its callers look local to /status and /metrics",
+        )
     encrypted = (settings.public_url or "").startswith("https://")
     if policy.verifier is not None and not encrypted and not is_loopback(settings.host):
         log.warning("tokens travel unencrypted unless a proxy is in front", setting=f"{PREFIX}PUBLIC_URL")

@@ -285,7 +285,9 @@ def test_an_open_server_says_so() -> None:
     assert said(host="0.0.0.0", auth_tokens=TOKENS) == [
         "tokens travel unencrypted unless a proxy is in front"
     ]
-    assert said(auth_tokens=TOKENS) == said() == []
+    public = {"public_url": "https://tape.test", "auth_tokens": TOKENS}
+    assert said(**public) == ["whoever comes through the proxy counts as one caller"]
+    assert said(**public, **PROXIED) == said(auth_tokens=TOKENS) == said() == []
 
 
 async def test_the_smoke_test_knows_a_guarded_server(

@@ -252,6 +252,12 @@ def test_loopback_is_this_machine_unless_something_was_forwarded(host: str | Non
     assert not is_local(scope_of(host, to="tape.test"))
 
 
+def test_a_request_of_the_old_version_comes_from_a_proxy() -> None:
+    # As nginx passes it on that has nothing but `proxy_pass http://127.0.0.1:8000`.
+    assert is_local({**scope_of("127.0.0.1"), "http_version": "1.1"})
+    assert not is_local({**scope_of("127.0.0.1"), "http_version": "1.0"})
+
+
 @pytest.mark.parametrize("host", ["10.0.0.1", "192.168.1.2", "::ffff:10.0.0.1", "fe80::1", "0.0.0.0"])
 def test_other_addresses_are_not(host: str) -> None:
     assert not is_local(scope_of(host))
