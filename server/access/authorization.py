@@ -1,7 +1,7 @@
 """The built-in authorization server: the SDK's endpoints ask it, a person with the passphrase decides.
 
 Invariant: a token is given out only once it is on disk; a code is good for one exchange within two minutes,
-and one that is offered again ends what it led to.
+and one that is offered again ends what it led to. So does a refresh token, but moments after its exchange.
 """
 
 import asyncio
@@ -36,6 +36,8 @@ log = structlog.get_logger()
 LOGIN_PATH = "/login"
 LOGIN_S = 600
 CODE_S = 120
+# An answer may be lost on the way, and a client may refresh twice at once.
+AGAIN_S = 30
 # Of all together: a flood neither wears the disk nor soon pushes out who has just registered.
 REGISTRATIONS = (60, 30.0)
 EVERYBODY = "all"
@@ -72,6 +74,10 @@ class AuthorizationServer(
         self._registrations = RateLimit(*REGISTRATIONS)
         # Codes that were exchanged, with the grant that came of it.
         self._spent: ShortLived[str] = ShortLived(10 * CODE_S, now_s)
+        # What was given for refresh tokens just now, by the token that was offered.
+        self._renewed: ShortLived[Issued] = ShortLived(AGAIN_S, now_s)
+        # A token must not look used between being so on disk and in memory.
+        self._renewing = asyncio.Lock()
 
     # Clients
 
@@ -156,25 +162,39 @@ class AuthorizationServer(
     async def load_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: str
     ) -> RefreshToken | None:
-        state, now_s = self._store.current(), int(self._now_s())
-        grant = grants.grant_of(state, refresh_token, REFRESH)
-        if grant is None or grant.client_id != client.client_id:
+        now_s = int(self._now_s())
+        async with self._renewing:
+            state = self._store.current()
+            grant = grants.grant_of(state, refresh_token, REFRESH)
+            if grant is None or grant.client_id != client.client_id:
+                return None
+            if self._given_again(refresh_token) or grants.valid(state, refresh_token, REFRESH, now_s):
+                return RefreshToken(token=refresh_token, client_id=grant.client_id, scopes=self._scopes)
+            if grants.used_before_of(state, refresh_token):
+                log.warning("refresh token offered again", client=client.client_id, ended=grant.id)
+                await self._change(lambda state: grants.refreshed(state, refresh_token, now_s))
             return None
-        if grants.valid(state, refresh_token, REFRESH, now_s) is None:
-            log.warning("refresh token offered again", client=client.client_id, ended=grant.id)
-            await self._change(lambda state: grants.refreshed(state, refresh_token, now_s))
-            return None
-        return RefreshToken(token=refresh_token, client_id=grant.client_id, scopes=self._scopes)
 
     async def exchange_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: RefreshToken, scopes: list[str]
     ) -> OAuthToken:
-        """Raises `TokenError`."""
-        now_s = int(self._now_s())
-        issued = await self._change(lambda state: grants.refreshed(state, refresh_token.token, now_s))
-        if issued is None:
-            raise TokenError("invalid_grant", "the refresh token was used already")
+        """The same once more within `AGAIN_S`. Raises `TokenError`."""
+        offered, now_s = refresh_token.token, int(self._now_s())
+        async with self._renewing:
+            if (issued := self._given_again(offered)) is not None:
+                return self._told(issued)
+            issued = await self._change(lambda state: grants.refreshed(state, offered, now_s))
+            if issued is None:
+                raise TokenError("invalid_grant", "the refresh token was used already")
+            self._renewed.keep(offered, issued)
         return self._told(issued)
+
+    def _given_again(self, offered: str) -> Issued | None:
+        """What was given for the token moments ago, unless that was exchanged in its turn, or ended."""
+        issued = self._renewed.get(offered)
+        now_s = int(self._now_s())
+        present = issued and grants.valid(self._store.current(), issued.refresh, REFRESH, now_s)
+        return issued if present else None
 
     async def load_access_token(self, token: str) -> AccessToken | None:
         grant = grants.valid(self._store.current(), token, ACCESS, int(self._now_s()))
