@@ -43,6 +43,10 @@ REGISTRATIONS = (60, 30.0)
 EVERYBODY = "all"
 # Base64 of a SHA-256 digest, as PKCE's S256 has it.
 CHALLENGE_CHARACTERS = 43
+# What waits in memory for an answer is small, and of no client many.
+MOST_OF_STATE = 2_048
+MOST_OF_RESOURCE = 500
+MOST_LOGINS = 20
 
 R = TypeVar("R")
 
@@ -103,11 +107,17 @@ class AuthorizationServer(
 
     async def authorize(self, client: OAuthClientInformationFull, params: AuthorizationParams) -> str:
         """The page that asks for the passphrase. Raises `AuthorizeError`."""
+        if len(params.state or "") > MOST_OF_STATE or len(params.resource or "") > MOST_OF_RESOURCE:
+            most = f"{MOST_OF_STATE} and {MOST_OF_RESOURCE} characters"
+            raise AuthorizeError("invalid_request", f"state and resource may have {most}")
         if params.resource is not None and not self._is_own(params.resource):
             raise AuthorizeError("invalid_target", f"this server gives tokens for {self.issuer} alone")
         if len(params.code_challenge) != CHALLENGE_CHARACTERS:
             raise AuthorizeError("invalid_request", "code_challenge is no SHA-256 digest in base64url")
-        return f"{self.issuer}{LOGIN_PATH}?request={self.logins.put(Login(client, params))}"
+        secret = self.logins.put(Login(client, params))
+        # The oldest go, so that a flood of requests keeps nobody from the one just begun.
+        self.logins.thin(MOST_LOGINS, lambda login: login.client.client_id == client.client_id)
+        return f"{self.issuer}{LOGIN_PATH}?request={secret}"
 
     def allow(self, login: Login) -> str:
         """Where the browser goes with a new code."""

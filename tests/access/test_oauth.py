@@ -184,6 +184,8 @@ async def test_a_code_needs_its_verifier_its_client_and_its_redirect(tmp_path: P
         {"code_challenge_method": "plain"},
         {"response_type": "token"},
         {"resource": "https://other.test/mcp"},
+        {"resource": "x" * 501},
+        {"state": "x" * 2_049},
     ],
 )
 async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
@@ -195,6 +197,17 @@ async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
         refused = await http.get(mine.link(**wrong))
         assert refused.status_code == 302
         assert refused.headers["location"].startswith(f"{REDIRECT}?error=")
+
+
+async def test_of_too_many_requests_of_a_client_the_oldest_end(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine, other = dance(it, http), dance(it, http)
+        await mine.register()
+        await other.register()
+        others = await other.page(state="x" * 2_048)
+        pages = [await mine.page() for _ in range(22)]
+        still = [(await http.get(str(page.url))).status_code for page in [others, *pages]]
+        assert still == [200] + [400] * 2 + [200] * 20
 
 
 @pytest.mark.parametrize("path", ["/authorize", "/token", "/revoke", "/login"])
