@@ -301,7 +301,45 @@ async def test_registrations_are_slowed_whoever_makes_them(
         assert {each.name for each in kept.clients.values()} == {"[2J mine"}
 
 
+async def test_one_address_does_not_use_up_the_registrations_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.access.oauth_routes.ONE_ADDRESS", (3, 30.0))
+    async with (
+        served(tmp_path, rate_limit=0, **BUILT_IN, **PROXIED) as it,
+        client(it.url, headers=ELSEWHERE) as http,
+    ):
+        json = {"redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none"}
+        answers = [await http.post("/register", json=json) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [201, 201, 201, 429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert answers[0].headers["cache-control"] == "no-store"
+        other = {"X-Forwarded-For": "203.0.113.10"}
+        assert (await http.post("/register", json=json, headers=other)).status_code == 201
+
+
+async def test_a_registration_and_what_is_said_of_a_wrong_one_are_short(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        large = await http.post("/register", json={"redirect_uris": [REDIRECT], "client_name": "x" * 16_385})
+        assert (large.status_code, large.json()["error"]) == (413, "invalid_client_metadata")
+        wrong = await http.post("/register", json={"redirect_uris": ["x" * 100] * 100})
+        assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_client_metadata")
+        assert 0 < len(wrong.json()["error_description"]) <= 500
+        assert wrong.headers["cache-control"] == "no-store"
+
+
 # Guessing
+
+
+async def test_guesses_from_many_addresses_do_not_keep_the_owner_out(tmp_path: Path) -> None:
+    async with served(tmp_path, rate_limit=0, **BUILT_IN, **PROXIED) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        page = await mine.page()
+        for i in range(31):
+            guess = await posted(http, page, "a guess", **{"X-Forwarded-For": f"198.51.100.{i}"})
+            assert guess.status_code == 403
+        assert (await posted(http, page, PASSPHRASE, **ELSEWHERE)).status_code == 303
 
 
 async def test_guessing_the_passphrase_is_slowed_by_address(tmp_path: Path) -> None:
