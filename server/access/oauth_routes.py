@@ -28,6 +28,7 @@ from starlette.routing import BaseRoute, Route
 
 from server.access.addresses import address_of
 from server.access.authorization import LOGIN_PATH, AuthorizationServer
+from server.access.clients import naming_its_client
 from server.access.gate import too_often
 from server.access.login import LoginEndpoint
 from server.access.metadata import well_known
@@ -58,7 +59,7 @@ def oauth_routes(
     return [
         *(Route(path, metadata, methods=["GET"]) for path in paths),
         Route(AUTHORIZATION_PATH, of_forms(AuthorizationHandler(server).handle), methods=["GET", "POST"]),
-        Route(TOKEN_PATH, of_forms(TokenHandler(server, authenticator).handle), methods=["POST"]),
+        Route(TOKEN_PATH, of_forms(Exchange(server, authenticator).handle), methods=["POST"]),
         Route(REGISTRATION_PATH, Registration(server, registration).handle, methods=["POST"]),
         Route(REVOCATION_PATH, of_forms(Revocation(server, authenticator).handle), methods=["POST"]),
         Route(LOGIN_PATH, of_forms(login.handle), methods=["GET", "POST"]),
@@ -120,6 +121,24 @@ def _unregistered(words: str, status: int, error: str = "invalid_client_metadata
     return JSONResponse({"error": error, "error_description": words[:MOST_OF_WORDS]}, status, NO_STORE)
 
 
+class Exchange:
+    """POST /token: the SDK's, for clients of every way to authenticate."""
+
+    def __init__(self, server: AuthorizationServer, authenticator: ClientAuthenticator) -> None:
+        self._handler = TokenHandler(server, authenticator)
+
+    async def handle(self, request: Request) -> Response:
+        try:
+            response: Response = await self._handler.handle(await naming_its_client(request))
+        except AuthenticationError as error:
+            return _unknown(error)
+        return response
+
+
+def _unknown(error: AuthenticationError) -> Response:
+    return JSONResponse({"error": "invalid_client", "error_description": error.message}, 401, NO_STORE)
+
+
 class Revocation:
     """POST /revoke (RFC 7009). The SDK's refuses clients without a secret."""
 
@@ -131,8 +150,7 @@ class Revocation:
         try:
             client = await self._authenticator.authenticate_request(request)
         except AuthenticationError as error:
-            words = {"error": "invalid_client", "error_description": error.message}
-            return JSONResponse(words, 401, NO_STORE)
+            return _unknown(error)
         token = (await request.form()).get("token")
         if not isinstance(token, str):
             return JSONResponse({"error": "invalid_request"}, 400, NO_STORE)

@@ -289,6 +289,25 @@ async def test_a_clients_secret_is_asked_for(tmp_path: Path) -> None:
         assert (await mine.exchange(code, client_secret=secret)).status_code == 200
 
 
+async def test_a_client_may_be_named_by_basic_authentication_alone(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        told = (await mine.register(token_endpoint_auth_method="client_secret_basic")).json()
+        basic = (told["client_id"], told["client_secret"])
+        form = {"grant_type": "authorization_code", "code": await mine.code(), "redirect_uri": REDIRECT}
+        form["code_verifier"] = mine.verifier
+        for wrong in ((basic[0], "x"), ("x", basic[1])):
+            assert (await http.post("/token", data=form, auth=wrong)).status_code == 401
+        unreadable = await http.post("/token", data=form, headers={"Authorization": "Basic !"})
+        assert (unreadable.status_code, unreadable.json()["error"]) == (401, "invalid_client")
+        tokens = (await http.post("/token", data=form, auth=basic)).json()
+        again = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        renewed = (await http.post("/token", data=again, auth=basic)).json()
+        assert await mine.may_ask(renewed["access_token"])
+        revoked = await http.post("/revoke", data={"token": renewed["access_token"]}, auth=basic)
+        assert (revoked.status_code, await mine.may_ask(renewed["access_token"])) == (200, False)
+
+
 async def test_registrations_are_slowed_whoever_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
