@@ -7,6 +7,7 @@ all, headers, version and name alike, is not to be told from a program of this m
 
 import re
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -17,7 +18,15 @@ FORWARDING = frozenset((
     b"cf-connecting-ip",
 ))  # fmt: skip
 LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+USUAL_PORTS = {"https": ":443", "http": ":80"}
 VOUCHED = "tapedeck.client_vouched"
+
+
+def canonical(url: str) -> str:
+    """The address as browsers name it: scheme and host in lower case, no usual port. Raises `ValueError`."""
+    parts = urlsplit(url)
+    usual = USUAL_PORTS.get(parts.scheme, "")
+    return parts._replace(netloc=parts.netloc.lower().removesuffix(usual)).geturl()
 
 
 def is_loopback(host: str) -> bool:

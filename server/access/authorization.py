@@ -25,6 +25,7 @@ from mcp.server.auth.provider import (
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from server.access import grants
+from server.access.addresses import canonical
 from server.access.clients import client_of, registered_as
 from server.access.grant_store import GrantStore
 from server.access.grants import ACCESS, ACCESS_S, REFRESH, Grants, Issued
@@ -254,4 +255,8 @@ class AuthorizationServer(
         )
 
     def _is_own(self, resource: str) -> bool:
-        return resource == self.issuer or resource.startswith(f"{self.issuer}/")
+        try:
+            named = canonical(resource)
+        except ValueError:
+            return False
+        return named == self.issuer or named.startswith(f"{self.issuer}/")

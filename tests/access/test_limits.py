@@ -67,6 +67,14 @@ async def test_a_foreign_host_or_origin_is_refused_on_every_path_but_healthz(tmp
         assert (await http.get("/healthz", headers={"Host": "10.0.0.1"})).status_code == 200
 
 
+async def test_a_name_is_the_same_in_any_case(tmp_path: Path) -> None:
+    named = PUBLIC | {"public_url": "https://Tape.test:443"}
+    async with served(tmp_path, **named) as it, client(it.url, headers=bearer(TOKEN)) as http:
+        for host in ("tape.test", "TAPE.test", "Tape.Test:443"):
+            page = {"Host": host, "Origin": "https://tape.test"}
+            assert (await http.get("/pages", headers=TO_PUBLIC | page)).status_code == 200, host
+
+
 async def test_a_page_of_this_machine_may_ask_a_server_on_loopback_alone(tmp_path: Path) -> None:
     async with served(tmp_path, **PUBLIC) as it, client(it.url, headers=bearer(TOKEN)) as http:
         assert (await http.get("/pages", headers={"Origin": INSPECTOR})).status_code == 200

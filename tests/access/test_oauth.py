@@ -184,6 +184,7 @@ async def test_a_code_needs_its_verifier_its_client_and_its_redirect(tmp_path: P
         {"code_challenge_method": "plain"},
         {"response_type": "token"},
         {"resource": "https://other.test/mcp"},
+        {"resource": "https://[x"},
         {"resource": "x" * 501},
         {"state": "x" * 2_049},
     ],
@@ -268,7 +269,7 @@ async def test_what_products_register_is_understood(tmp_path: Path, redirect: st
         assert "client_secret" not in {n for n, v in registered.json().items() if v}
         sent = await answered(
             http,
-            mine.link(redirect_uri=redirect, scope="tape:read other", resource=f"{it.url}/mcp"),
+            mine.link(redirect_uri=redirect, scope="tape:read other", resource=f"HTTP{it.url[4:]}/mcp"),
             PASSPHRASE,
         )
         assert sent.startswith(f"{redirect}?code=")

@@ -139,3 +139,20 @@ def test_the_host_of_the_public_address_is_answered(monkeypatch: pytest.MonkeyPa
     settings = settings_from(argparse.Namespace())
     assert settings.public_url == "https://tape.example.com:8443/tape"
     assert settings.answered_hosts == ["tape.example.com:8443"]
+
+
+def test_names_are_compared_as_browsers_write_them() -> None:
+    settings = Settings(
+        public_url="HTTPS://Tape.Example.com:443/Tape",
+        allowed_hosts=["Box.Local:80", "box.local:8443", "[::1]"],
+        allowed_origins=["HTTPS://Chat.test:443/", "http://localhost:6274", "null"],
+        insecure_listen=True,
+    )
+    assert settings.public_url == "https://tape.example.com/Tape"
+    assert settings.answered_hosts == ["box.local", "box.local:8443", "[::1]", "tape.example.com"]
+    assert settings.answered_origins == [
+        "https://chat.test",
+        "http://localhost:6274",
+        "null",
+        "https://tape.example.com",
+    ]
