@@ -40,7 +40,7 @@ class Policy:
     """Who is let in.
 
     Without a `verifier` nobody is asked for credentials: then callers of this machine are let in, and with
-    `anybody` those from elsewhere too. `scopes` are what a credential needs.
+    `anybody` those from elsewhere too, but not to the operator's paths. `scopes` are what a credential needs.
     """
 
     verifier: TokenVerifier | None
@@ -94,7 +94,8 @@ class Gate:
         if policy.is_open(path):
             return None
         if policy.verifier is None:
-            return None if policy.anybody or is_local(scope) else PlainTextResponse(CLOSED, 403)
+            anybody = policy.anybody and path not in OPERATORS
+            return None if anybody or is_local(scope) else PlainTextResponse(CLOSED, 403)
         if path in OPERATORS and is_local(scope):
             return None
         if known is None:

@@ -80,6 +80,9 @@ async def test_a_request_to_the_public_name_is_not_local(tmp_path: Path) -> None
 async def test_insecure_listen_lets_anybody_ask(tmp_path: Path) -> None:
     async with served(tmp_path, insecure_listen=True, **PROXIED) as it, client(it.url) as http:
         assert (await http.get("/pages", headers=ELSEWHERE)).status_code == 200
+        for path in OPERATORS:
+            assert (await http.get(path)).status_code == 200
+            assert (await http.get(path, headers=ELSEWHERE)).status_code == 403
 
 
 @pytest.mark.parametrize("path", [*CLOSED, "/messages?session_id=x"])
