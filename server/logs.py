@@ -10,13 +10,18 @@ from server.settings import Settings
 # Loggers of the libraries that repeat what this project's own lines say, or would tell what clients sent.
 HTTP = ("httpx", "httpcore", "httpcore2", "httpx2", "python_multipart", "uvicorn.access", "uvicorn.asgi")
 QUIET = (*HTTP, "mcp", "websockets", "sse_starlette")
+# Its warnings are a line for each request of a stranger, who is told why; an operator who looks sees them.
+STRANGERS = "mcp.server.transport_security"
 
 
 def set_up_logs(settings: Settings) -> None:
     """Send this project's log and the libraries' warnings to standard error."""
     console = settings.log_format == "console" or (settings.log_format == "auto" and sys.stderr.isatty())
     renderer = (
-        structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        # The library's own traceback shows every local variable, tokens among them.
+        structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
         if console
         else structlog.processors.JSONRenderer()
     )
@@ -43,3 +48,4 @@ def set_up_logs(settings: Settings) -> None:
     logging.basicConfig(level=level, handlers=[lines], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(STRANGERS).setLevel(logging.WARNING if level <= logging.DEBUG else logging.ERROR)

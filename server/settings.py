@@ -25,7 +25,7 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.access.addresses import is_loopback
+from server.access.addresses import USUAL_PORTS, canonical, is_loopback
 from server.access.written import (
     CREDENTIALS,
     GivenFile,
@@ -66,7 +66,17 @@ def _public_url(url: str | None) -> str | None:
         return None
     if urlsplit(url).query or urlsplit(url).fragment or not urlsplit(url).hostname:
         raise ValueError(f"{url!r} is no address of a server; write it as https://tape.example.com")
-    return _http_url(url)
+    return _http_url(canonical(url))
+
+
+def _origin(url: str) -> str:
+    return canonical(url).rstrip("/")
+
+
+def _host(name: str) -> str:
+    """In lower case, without a usual port; each port of a name is answered."""
+    host, colon, port = name.lower().rpartition(":")
+    return host if colon + port in USUAL_PORTS.values() else name.lower()
 
 
 def _proxy(address: str) -> str:
@@ -95,6 +105,8 @@ StreamUrls = Annotated[
 ]
 
 
+Hosts = Annotated[list[Annotated[str, AfterValidator(_host)]], NoDecode, BeforeValidator(_listed)]
+Origins = Annotated[list[Annotated[str, AfterValidator(_origin)]], NoDecode, BeforeValidator(_listed)]
 Proxies = Annotated[list[Annotated[str, AfterValidator(_proxy)]], NoDecode, BeforeValidator(_listed)]
 
 
@@ -158,8 +170,8 @@ class Settings(BaseSettings):
     max_disk: Size = Field(
         None, description="size of the ledger's files beyond which the oldest hours go, such as 20GB"
     )
-    allowed_hosts: Names = Field([], description="further Host names that are answered, beside loopback")
-    allowed_origins: Names = Field([], description="web origins that are answered, beside loopback")
+    allowed_hosts: Hosts = Field([], description="further Host names that are answered, beside loopback")
+    allowed_origins: Origins = Field([], description="web origins that are answered, beside loopback")
     public_url: Annotated[str | None, AfterValidator(_public_url)] = Field(
         None, description="address at which people reach the server through a proxy, path prefix included"
     )
@@ -203,15 +215,22 @@ class Settings(BaseSettings):
     @field_validator("insecure_listen")
     @classmethod
     def _guard_listening(cls, insecure: bool, others: ValidationInfo) -> bool:
-        host = others.data.get("host")
+        host, public = others.data.get("host"), others.data.get("public_url")
         # What is wrong by itself is named already.
-        checked = any(others.data.get(name, True) for name in CREDENTIALS)
-        if host is not None and not insecure and not checked and not is_loopback(host):
+        if insecure or any(others.data.get(name, True) for name in CREDENTIALS):
+            return insecure
+        remedy = (
+            f"set {PREFIX}AUTH_TOKENS or another way to check (docs/security.md), "
+            f"or {PREFIX}INSECURE_LISTEN=1 to let anybody ask"
+        )
+        if host is not None and not is_loopback(host):
             raise ValueError(
                 f"{PREFIX}HOST={host} is reachable from outside and nothing checks who asks; "
-                f"set {PREFIX}AUTH_TOKENS or another way to check (docs/security.md), listen on 127.0.0.1 "
-                f"behind a proxy, or set {PREFIX}INSECURE_LISTEN=1"
+                f"listen on 127.0.0.1, {remedy}"
             )
+        # A proxy that says nothing of its clients makes them look like programs of this machine.
+        if public and not is_loopback(urlsplit(public).hostname or ""):
+            raise ValueError(f"others ask at {PREFIX}PUBLIC_URL={public} and nothing checks who; {remedy}")
         return insecure
 
     @field_validator("oauth_issuer", "oauth_passphrase")

@@ -1,11 +1,13 @@
 """Where a request comes from.
 
 Invariant: a request is local only where the connection, or a proxy that is trusted, says so, and it was
-addressed to this machine; a proxy between that nobody trusts makes it foreign.
+addressed to this machine; a proxy between that nobody trusts makes it foreign. One that leaves no trace at
+all, headers, version and name alike, is not to be told from a program of this machine.
 """
 
 import re
 from ipaddress import IPv6Address, ip_address
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import Scope
@@ -16,7 +18,15 @@ FORWARDING = frozenset((
     b"cf-connecting-ip",
 ))  # fmt: skip
 LOOPBACK_HOST = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?")
+USUAL_PORTS = {"https": ":443", "http": ":80"}
 VOUCHED = "tapedeck.client_vouched"
+
+
+def canonical(url: str) -> str:
+    """The address as browsers name it: scheme and host in lower case, no usual port. Raises `ValueError`."""
+    parts = urlsplit(url)
+    usual = USUAL_PORTS.get(parts.scheme, "")
+    return parts._replace(netloc=parts.netloc.lower().removesuffix(usual)).geturl()
 
 
 def is_loopback(host: str) -> bool:
@@ -55,6 +65,9 @@ def is_local(scope: Scope) -> bool:
     """Whether a program of this machine asks."""
     # Of a proxy that says nothing at all the public name may be the only trace.
     if not LOOPBACK_HOST.fullmatch(Headers(scope=scope).get("host", "")):
+        return False
+    # Programs have spoken 1.1 for long; nginx speaks 1.0 unless its configuration says otherwise.
+    if scope.get("http_version") == "1.0":
         return False
     if not scope.get(VOUCHED, vouched(scope, trusted=False)):
         return False

@@ -1,7 +1,7 @@
 """The built-in authorization server: the SDK's endpoints ask it, a person with the passphrase decides.
 
 Invariant: a token is given out only once it is on disk; a code is good for one exchange within two minutes,
-and one that is offered again ends what it led to.
+and one that is offered again ends what it led to. So does a refresh token, but moments after its exchange.
 """
 
 import asyncio
@@ -25,6 +25,7 @@ from mcp.server.auth.provider import (
 from mcp.shared.auth import OAuthClientInformationFull, OAuthToken
 
 from server.access import grants
+from server.access.addresses import canonical
 from server.access.clients import client_of, registered_as
 from server.access.grant_store import GrantStore
 from server.access.grants import ACCESS, ACCESS_S, REFRESH, Grants, Issued
@@ -36,11 +37,17 @@ log = structlog.get_logger()
 LOGIN_PATH = "/login"
 LOGIN_S = 600
 CODE_S = 120
+# An answer may be lost on the way, and a client may refresh twice at once.
+AGAIN_S = 30
 # Of all together: a flood neither wears the disk nor soon pushes out who has just registered.
 REGISTRATIONS = (60, 30.0)
 EVERYBODY = "all"
 # Base64 of a SHA-256 digest, as PKCE's S256 has it.
 CHALLENGE_CHARACTERS = 43
+# What waits in memory for an answer is small, and of no client many.
+MOST_OF_STATE = 2_048
+MOST_OF_RESOURCE = 500
+MOST_LOGINS = 20
 
 R = TypeVar("R")
 
@@ -72,6 +79,10 @@ class AuthorizationServer(
         self._registrations = RateLimit(*REGISTRATIONS)
         # Codes that were exchanged, with the grant that came of it.
         self._spent: ShortLived[str] = ShortLived(10 * CODE_S, now_s)
+        # What was given for refresh tokens just now, by the token that was offered.
+        self._renewed: ShortLived[Issued] = ShortLived(AGAIN_S, now_s)
+        # A token must not look used between being so on disk and in memory.
+        self._renewing = asyncio.Lock()
 
     # Clients
 
@@ -97,11 +108,17 @@ class AuthorizationServer(
 
     async def authorize(self, client: OAuthClientInformationFull, params: AuthorizationParams) -> str:
         """The page that asks for the passphrase. Raises `AuthorizeError`."""
+        if len(params.state or "") > MOST_OF_STATE or len(params.resource or "") > MOST_OF_RESOURCE:
+            most = f"{MOST_OF_STATE} and {MOST_OF_RESOURCE} characters"
+            raise AuthorizeError("invalid_request", f"state and resource may have {most}")
         if params.resource is not None and not self._is_own(params.resource):
             raise AuthorizeError("invalid_target", f"this server gives tokens for {self.issuer} alone")
         if len(params.code_challenge) != CHALLENGE_CHARACTERS:
             raise AuthorizeError("invalid_request", "code_challenge is no SHA-256 digest in base64url")
-        return f"{self.issuer}{LOGIN_PATH}?request={self.logins.put(Login(client, params))}"
+        secret = self.logins.put(Login(client, params))
+        # The oldest go, so that a flood of requests keeps nobody from the one just begun.
+        self.logins.thin(MOST_LOGINS, lambda login: login.client.client_id == client.client_id)
+        return f"{self.issuer}{LOGIN_PATH}?request={secret}"
 
     def allow(self, login: Login) -> str:
         """Where the browser goes with a new code."""
@@ -156,25 +173,39 @@ class AuthorizationServer(
     async def load_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: str
     ) -> RefreshToken | None:
-        state, now_s = self._store.current(), int(self._now_s())
-        grant = grants.grant_of(state, refresh_token, REFRESH)
-        if grant is None or grant.client_id != client.client_id:
+        now_s = int(self._now_s())
+        async with self._renewing:
+            state = self._store.current()
+            grant = grants.grant_of(state, refresh_token, REFRESH)
+            if grant is None or grant.client_id != client.client_id:
+                return None
+            if self._given_again(refresh_token) or grants.valid(state, refresh_token, REFRESH, now_s):
+                return RefreshToken(token=refresh_token, client_id=grant.client_id, scopes=self._scopes)
+            if grants.used_before_of(state, refresh_token):
+                log.warning("refresh token offered again", client=client.client_id, ended=grant.id)
+                await self._change(lambda state: grants.refreshed(state, refresh_token, now_s))
             return None
-        if grants.valid(state, refresh_token, REFRESH, now_s) is None:
-            log.warning("refresh token offered again", client=client.client_id, ended=grant.id)
-            await self._change(lambda state: grants.refreshed(state, refresh_token, now_s))
-            return None
-        return RefreshToken(token=refresh_token, client_id=grant.client_id, scopes=self._scopes)
 
     async def exchange_refresh_token(
         self, client: OAuthClientInformationFull, refresh_token: RefreshToken, scopes: list[str]
     ) -> OAuthToken:
-        """Raises `TokenError`."""
-        now_s = int(self._now_s())
-        issued = await self._change(lambda state: grants.refreshed(state, refresh_token.token, now_s))
-        if issued is None:
-            raise TokenError("invalid_grant", "the refresh token was used already")
+        """The same once more within `AGAIN_S`. Raises `TokenError`."""
+        offered, now_s = refresh_token.token, int(self._now_s())
+        async with self._renewing:
+            if (issued := self._given_again(offered)) is not None:
+                return self._told(issued)
+            issued = await self._change(lambda state: grants.refreshed(state, offered, now_s))
+            if issued is None:
+                raise TokenError("invalid_grant", "the refresh token was used already")
+            self._renewed.keep(offered, issued)
         return self._told(issued)
+
+    def _given_again(self, offered: str) -> Issued | None:
+        """What was given for the token moments ago, unless that was exchanged in its turn, or ended."""
+        issued = self._renewed.get(offered)
+        now_s = int(self._now_s())
+        present = issued and grants.valid(self._store.current(), issued.refresh, REFRESH, now_s)
+        return issued if present else None
 
     async def load_access_token(self, token: str) -> AccessToken | None:
         grant = grants.valid(self._store.current(), token, ACCESS, int(self._now_s()))
@@ -224,4 +255,8 @@ class AuthorizationServer(
         )
 
     def _is_own(self, resource: str) -> bool:
-        return resource == self.issuer or resource.startswith(f"{self.issuer}/")
+        try:
+            named = canonical(resource)
+        except ValueError:
+            return False
+        return named == self.issuer or named.startswith(f"{self.issuer}/")

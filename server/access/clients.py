@@ -7,7 +7,7 @@ its digest alone.
 import base64
 import hmac
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from mcp.server.auth.middleware.client_auth import AuthenticationError, ClientAuthenticator
 from mcp.server.auth.provider import RegistrationError
@@ -18,6 +18,7 @@ from starlette.requests import Request
 from server.access.grant_store import GrantStore
 from server.access.grants import Client
 from server.access.tokens import digest_of
+from server.bounds import replayed
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 MOST_REDIRECTS = 10
@@ -92,7 +93,7 @@ def _without_port(url: str) -> tuple[Any, ...] | None:
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname not in LOOPBACK or parts.username or parts.fragment:
         return None
-    return parts.hostname, parts.path, parts.query
+    return parts.hostname, parts.path or "/", parts.query
 
 
 def registered_as(client: Client, scopes: list[str]) -> Registered:
@@ -128,15 +129,36 @@ class DigestAuthenticator(ClientAuthenticator):
         return registered_as(client, self._scopes)
 
 
+async def naming_its_client(request: Request) -> Request:
+    """The request with the client in the form, where the Basic authentication alone names it.
+
+    The SDK's endpoint looks for it in the form, in which it may be missing (RFC 6749 section 2.3.1).
+    Raises `AuthenticationError`.
+    """
+    form = await request.form()
+    basic = _basic(request)
+    if basic is None or "client_id" in form:
+        return request
+    body = urlencode([*form.multi_items(), ("client_id", basic[0])]).encode()
+    return Request(request.scope, replayed(body, request.receive))
+
+
 def _offered(name: Any, secret: Any, request: Request) -> tuple[str, str]:
-    """Client and secret as they were sent (RFC 6749 section 2.3.1). Raises `AuthenticationError`."""
-    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "basic":
-        try:
-            basic = base64.b64decode(encoded, validate=True).decode().partition(":")
-        except ValueError:
-            raise AuthenticationError("the Basic authentication cannot be read") from None
-        if name not in (None, unquote(basic[0])):
+    """Client and secret as they were sent. Raises `AuthenticationError`."""
+    if basic := _basic(request):
+        if name not in (None, basic[0]):
             raise AuthenticationError("the form and the Basic authentication name different clients")
-        return unquote(basic[0]), unquote(basic[2])
+        return basic
     return (name if isinstance(name, str) else "", secret if isinstance(secret, str) else "")
+
+
+def _basic(request: Request) -> tuple[str, str] | None:
+    """Name and secret of the Basic authentication, if there is one. Raises `AuthenticationError`."""
+    scheme, _, encoded = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        name, _, secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except ValueError:
+        raise AuthenticationError("the Basic authentication cannot be read") from None
+    return unquote(name), unquote(secret)

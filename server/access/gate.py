@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.addresses import address_of, is_local
+from server.access.browsers import Browsers
 from server.access.key_set import KeysUnavailable
 from server.access.origins import HEALTH_PATH, path_of
 from server.access.rates import RateLimit
@@ -40,7 +41,7 @@ class Policy:
     """Who is let in.
 
     Without a `verifier` nobody is asked for credentials: then callers of this machine are let in, and with
-    `anybody` those from elsewhere too. `scopes` are what a credential needs.
+    `anybody` those from elsewhere too, but not to the operator's paths. `scopes` are what a credential needs.
     """
 
     verifier: TokenVerifier | None
@@ -48,6 +49,7 @@ class Policy:
     scopes: Sequence[str] = ()
     open_paths: frozenset[str] = frozenset()
     metadata_url: str | None = None
+    browsers: Browsers | None = None
 
     def is_open(self, path: str) -> bool:
         return path == HEALTH_PATH or path in self.open_paths or path.startswith(WELL_KNOWN)
@@ -75,9 +77,12 @@ class Gate:
 
     async def _known(self, scope: Scope) -> "Known | None":
         """The caller, as sessions and tools know it; None without a valid credential."""
-        if self._backend is None:
+        # What is open must stay so while credentials cannot be checked.
+        if self._backend is None or self._policy.is_open(path_of(scope)):
             return None
         known: Known | None = await self._backend.authenticate(HTTPConnection(scope))
+        if known is None and self._policy.browsers:
+            known = await self._policy.browsers.known(scope)
         if known is not None:
             scope["auth"], scope["user"] = known
         return known
@@ -94,13 +99,15 @@ class Gate:
         if policy.is_open(path):
             return None
         if policy.verifier is None:
-            return None if policy.anybody or is_local(scope) else PlainTextResponse(CLOSED, 403)
+            anybody = policy.anybody and path not in OPERATORS
+            return None if anybody or is_local(scope) else PlainTextResponse(CLOSED, 403)
         if path in OPERATORS and is_local(scope):
             return None
         if known is None:
             offered = any(name == b"authorization" for name, _ in scope["headers"])
             log.debug("credential refused", address=address_of(scope), path=ascii(path), offered=offered)
-            return self._unauthorized(offered)
+            question = self._policy.browsers.question(scope) if self._policy.browsers else None
+            return question or self._unauthorized(offered)
         missing = [needed for needed in policy.scopes if needed not in known[0].scopes]
         return self._insufficient() if missing else None
 

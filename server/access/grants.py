@@ -1,7 +1,7 @@
 """What the built-in authorization server has allowed: clients, grants, and how tokens follow each other.
 
 Invariant: of every secret only the SHA-256 digest is kept. A grant has one access token and one refresh token
-at a time; a refresh token that was used before ends its grant, since one of two that have it has stolen it.
+at a time; the refresh token before it ends the grant, since one of two that have it has stolen it.
 """
 
 import hmac
@@ -56,6 +56,8 @@ class Grant(msgspec.Struct, frozen=True):
     access_until_s: int
     refresh_digest: bytes
     refresh_until_s: int
+    # Of the refresh token before it.
+    former_digest: bytes | None = None
 
 
 class Grants(msgspec.Struct, frozen=True):
@@ -96,12 +98,13 @@ def granted(state: Grants, client_id: str, now_s: int) -> tuple[Grants, Issued |
 
 
 def refreshed(state: Grants, offered: str, now_s: int) -> tuple[Grants, Issued | None]:
-    """With the grant's next tokens; without the grant, and None, where the token was used before."""
+    """With the grant's next tokens; without the grant, and None, where its former token is offered."""
     grant = valid(state, offered, REFRESH, now_s)
     if grant is None:
-        used_before = grant_of(state, offered, REFRESH)
+        used_before = used_before_of(state, offered)
         return (revoked(state, [used_before.id]) if used_before else state), None
     fresh, issued = _tokens(grant.id, grant.client_id, grant.granted_s, now_s)
+    fresh = replace(fresh, former_digest=grant.refresh_digest)
     return _with(state, state.grants | {grant.id: fresh}, state.clients[grant.client_id], now_s), issued
 
 
@@ -116,6 +119,12 @@ def valid(state: Grants, offered: str, kind: Kind, now_s: int) -> Grant | None:
         else (grant.refresh_digest, grant.refresh_until_s)
     )
     return grant if _is(offered, digest) and now_s < until_s else None
+
+
+def used_before_of(state: Grants, offered: str) -> Grant | None:
+    """The grant whose former refresh token this is; what only looks like one is nobody's."""
+    grant = grant_of(state, offered, REFRESH)
+    return grant if grant and grant.former_digest and _is(offered, grant.former_digest) else None
 
 
 def grant_of(state: Grants, offered: str, kind: Kind) -> Grant | None:

@@ -22,9 +22,10 @@ from server.site import document
 
 log = structlog.get_logger()
 
-# Wrong attempts: of one address five at once and one a minute; of all together thirty and six a minute.
+# Wrong attempts, at once and a minute: of one address, and of all together; of these so many that only a
+# crowd keeps the owner out.
 ONE_ADDRESS = (5, 1.0)
-ALL_ADDRESSES = (30, 6.0)
+ALL_ADDRESSES = (300, 60.0)
 
 
 class LoginEndpoint:
@@ -77,6 +78,15 @@ def _ended() -> Response:
         "<p>This request has expired or was answered already. Connect again in the program that you use.</p>"
     )
     return _guarded(document("Nothing to allow here", words, 400), "")
+
+
+def not_connected() -> Response:
+    """For a browser that a program sent which is not registered, or not any more."""
+    words = (
+        "<p>The program that sent you here is not registered with this server any more. Remove the connector "
+        "in the program, and add it again.</p>"
+    )
+    return _guarded(document("Not connected", words, 400), "")
 
 
 def _asking(login: Login, secret: str, status: int, words: str = "") -> Response:

@@ -40,6 +40,7 @@ class Origins:
         if scope["type"] != "http" or path_of(scope) == HEALTH_PATH:
             await self._app(scope, receive, send)
             return
+        scope = _with_lowered_host(scope)
         request = Request(scope)
         refusal = await self._guard.validate_request(request) or self._refusal_of_a_page(request)
         await (refusal or self._app)(scope, receive, send)
@@ -50,6 +51,12 @@ class Origins:
         if not origin or origin in self._named or LOOPBACK_HOST.fullmatch(request.headers.get("host", "")):
             return None
         return PlainTextResponse("Invalid Origin header", 403)
+
+
+def _with_lowered_host(scope: Scope) -> Scope:
+    """Names of hosts are the same in any case; browsers lower them, other programs need not."""
+    headers = [(name, value.lower() if name == b"host" else value) for name, value in scope["headers"]]
+    return {**scope, "headers": headers}
 
 
 def origin_checks(security: TransportSecuritySettings, named: Sequence[str]) -> list[Middleware]:

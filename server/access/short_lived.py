@@ -44,6 +44,12 @@ class ShortLived(Generic[V]):
         held = self._held.pop(digest_of(secret), None)
         return None if held is None else held[1]
 
+    def thin(self, most: int, alike: Callable[[V], bool]) -> None:
+        """Keep of such values the newest alone."""
+        found = [digest for digest, (_, value) in self._held.items() if alike(value)]
+        for digest in found[: max(0, len(found) - most)]:
+            del self._held[digest]
+
     def _forget(self) -> None:
         while self._held:
             until, _ = next(iter(self._held.values()))

@@ -1,9 +1,11 @@
 """Refreshing and revoking, by client and operator, and what is kept of all that on disk."""
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -37,16 +39,63 @@ def no_env_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_refresh_replaces_both_tokens_and_a_used_one_ends_the_grant(tmp_path: Path) -> None:
-    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+    clock = Clock()
+    async with served(tmp_path, clock=clock, **BUILT_IN) as it, client(it.url) as http:
         mine = dance(it, http)
         first = await mine.tokens()
         second = (await mine.refresh(first["refresh_token"])).json()
         assert not await mine.may_ask(first["access_token"])
         assert await mine.may_ask(second["access_token"])
+        clock.ahead_s = 31
         stolen = await mine.refresh(first["refresh_token"])
         assert (stolen.status_code, stolen.json()["error"]) == (400, "invalid_grant")
         assert not await mine.may_ask(second["access_token"])
         assert (await mine.refresh(second["refresh_token"])).status_code == 400
+
+
+async def test_a_lost_answer_to_a_refresh_is_given_again(tmp_path: Path) -> None:
+    clock = Clock()
+    async with served(tmp_path, clock=clock, **BUILT_IN) as it, client(it.url) as http:
+        mine, other = dance(it, http), dance(it, http)
+        first = await mine.tokens()
+        await other.register()
+        second = (await mine.refresh(first["refresh_token"])).json()
+        clock.ahead_s = 29
+        assert (await mine.refresh(first["refresh_token"])).json() == second
+        assert (await other.refresh(first["refresh_token"])).status_code == 400
+        assert await mine.may_ask(second["access_token"])
+        # What has been exchanged in its turn is not given again: the client had it.
+        third = (await mine.refresh(second["refresh_token"])).json()
+        assert (await mine.refresh(first["refresh_token"])).status_code == 400
+        assert (await mine.refresh(second["refresh_token"])).json() == third
+
+
+async def test_refreshes_at_once_lead_to_the_same_tokens(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        first = await mine.tokens()
+        answers = await asyncio.gather(*(mine.refresh(first["refresh_token"]) for _ in range(4)))
+        assert [answer.status_code for answer in answers] == [200] * 4
+        assert len({answer.text for answer in answers}) == 1
+        assert await mine.may_ask(answers[0].json()["access_token"])
+
+
+async def test_what_only_looks_like_a_refresh_token_ends_nothing(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        tokens = await mine.tokens()
+        made_up = tokens["refresh_token"].rpartition(".")[0] + ".x"
+        assert (await mine.refresh(made_up)).status_code == 400
+        assert await mine.may_ask(tokens["access_token"])
+
+
+async def test_what_was_revoked_is_not_given_again(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        first = await mine.tokens()
+        second = (await mine.refresh(first["refresh_token"])).json()
+        await http.post("/revoke", data={"client_id": mine.client_id, "token": second["access_token"]})
+        assert (await mine.refresh(first["refresh_token"])).status_code == 400
 
 
 async def test_a_refresh_token_is_its_clients_alone_and_ends_unused(tmp_path: Path) -> None:
@@ -175,6 +224,17 @@ async def test_a_damaged_file_refuses_the_start_and_changes_nothing_while_runnin
         GrantStore(tmp_path / "ledger")
     assert main(["access", "list", "--data-dir", str(tmp_path / "ledger")]) == 1
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_change_begins_with_what_the_file_has(tmp_path: Path) -> None:
+    store = GrantStore(tmp_path)
+    store.change(lambda state: (grants.registered(state, made("a"), 0), None))
+    path = tmp_path / "access" / "grants.json"
+    before = path.stat()
+    path.write_bytes(msgspec.json.encode(grants.registered(Grants(), made("b"), 0)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    store.change(lambda state: (grants.registered(state, made("c"), 0), None))
+    assert set(GrantStore(tmp_path).current().clients) == {"b", "c"}
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

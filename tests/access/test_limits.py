@@ -67,6 +67,14 @@ async def test_a_foreign_host_or_origin_is_refused_on_every_path_but_healthz(tmp
         assert (await http.get("/healthz", headers={"Host": "10.0.0.1"})).status_code == 200
 
 
+async def test_a_name_is_the_same_in_any_case(tmp_path: Path) -> None:
+    named = PUBLIC | {"public_url": "https://Tape.test:443"}
+    async with served(tmp_path, **named) as it, client(it.url, headers=bearer(TOKEN)) as http:
+        for host in ("tape.test", "TAPE.test", "Tape.Test:443"):
+            page = {"Host": host, "Origin": "https://tape.test"}
+            assert (await http.get("/pages", headers=TO_PUBLIC | page)).status_code == 200, host
+
+
 async def test_a_page_of_this_machine_may_ask_a_server_on_loopback_alone(tmp_path: Path) -> None:
     async with served(tmp_path, **PUBLIC) as it, client(it.url, headers=bearer(TOKEN)) as http:
         assert (await http.get("/pages", headers={"Origin": INSPECTOR})).status_code == 200
@@ -250,6 +258,12 @@ def test_loopback_is_this_machine_unless_something_was_forwarded(host: str | Non
     assert is_local(scope_of(host, to="[::1]:8000"))
     assert not is_local(scope_of(host, ("x-forwarded-for", "127.0.0.1")))
     assert not is_local(scope_of(host, to="tape.test"))
+
+
+def test_a_request_of_the_old_version_comes_from_a_proxy() -> None:
+    # As nginx passes it on that has nothing but `proxy_pass http://127.0.0.1:8000`.
+    assert is_local({**scope_of("127.0.0.1"), "http_version": "1.1"})
+    assert not is_local({**scope_of("127.0.0.1"), "http_version": "1.0"})
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "192.168.1.2", "::ffff:10.0.0.1", "fe80::1", "0.0.0.0"])

@@ -21,7 +21,7 @@ from tests.access.people import (
     dance,
     posted,
 )
-from tests.access.served import ELSEWHERE, PROXIED, bearer, client, initialized, served
+from tests.access.served import ELSEWHERE, PROXIED, TOKEN, TOKENS, bearer, client, initialized, served
 
 pytestmark = pytest.mark.anyio
 TRANSPORTS = ["sse", "mcp"]
@@ -184,6 +184,9 @@ async def test_a_code_needs_its_verifier_its_client_and_its_redirect(tmp_path: P
         {"code_challenge_method": "plain"},
         {"response_type": "token"},
         {"resource": "https://other.test/mcp"},
+        {"resource": "https://[x"},
+        {"resource": "x" * 501},
+        {"state": "x" * 2_049},
     ],
 )
 async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
@@ -197,12 +200,57 @@ async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
         assert refused.headers["location"].startswith(f"{REDIRECT}?error=")
 
 
+async def test_of_too_many_requests_of_a_client_the_oldest_end(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine, other = dance(it, http), dance(it, http)
+        await mine.register()
+        await other.register()
+        others = await other.page(state="x" * 2_048)
+        pages = [await mine.page() for _ in range(22)]
+        still = [(await http.get(str(page.url))).status_code for page in [others, *pages]]
+        assert still == [200] + [400] * 2 + [200] * 20
+
+
 @pytest.mark.parametrize("path", ["/authorize", "/token", "/revoke", "/login"])
 @pytest.mark.parametrize("kind", ["multipart/form-data", "application/json", ""])
 async def test_only_forms_are_read_where_oauth_sends_forms(tmp_path: Path, path: str, kind: str) -> None:
     async with served(tmp_path, **BUILT_IN) as server, client(server.url) as http:
         refused = await http.post(path, content=b"client_id=a", headers={"content-type": kind})
         assert (refused.status_code, refused.json()["error"]) == (415, "invalid_request")
+
+
+async def test_a_person_whose_client_is_gone_is_told_what_to_do(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        mine.client_id = "<b>gone"
+        for page in (await mine.page(), await http.post("/authorize", data={"client_id": "gone"})):
+            assert (page.status_code, "add it again" in page.text, "gone" in page.text) == (400, True, False)
+            assert page.headers["content-type"].startswith("text/html")
+
+
+async def test_a_token_that_oauth_gave_is_no_password(tmp_path: Path) -> None:
+    browser = {"Accept": "text/html"}
+    async with served(tmp_path, auth_tokens=TOKENS, **BUILT_IN) as it, client(it.url) as http:
+        token = (await dance(it, http).tokens())["access_token"]
+        assert (await http.get("/pages", headers=browser, auth=("me", token))).status_code == 401
+        assert (await http.get("/pages", headers=browser, auth=("me", TOKEN))).status_code == 200
+
+
+async def test_a_redirect_without_a_path_is_the_one_with_a_slash(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register(redirect_uris=["http://localhost:3000"])
+        for redirect in ("http://localhost:3000", "http://localhost:3000/"):
+            assert (await mine.page(redirect_uri=redirect)).status_code == 200, redirect
+
+
+@pytest.mark.parametrize("path", ["/authorize", "/login"])
+async def test_no_form_is_read_for_a_request_without_an_answer(tmp_path: Path, path: str) -> None:
+    part = b'--x\r\ncontent-disposition: form-data; name="client_id"\r\n\r\na\r\n--x--\r\n'
+    kind = "multipart/form-data; boundary=x; charset=punycode"
+    async with served(tmp_path, **BUILT_IN) as server, client(server.url) as http:
+        refused = await http.request("HEAD", path, content=part, headers={"content-type": kind})
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, POST")
 
 
 async def test_a_redirect_that_was_not_registered_is_never_used(tmp_path: Path) -> None:
@@ -246,7 +294,7 @@ async def test_what_products_register_is_understood(tmp_path: Path, redirect: st
         assert "client_secret" not in {n for n, v in registered.json().items() if v}
         sent = await answered(
             http,
-            mine.link(redirect_uri=redirect, scope="tape:read other", resource=f"{it.url}/mcp"),
+            mine.link(redirect_uri=redirect, scope="tape:read other", resource=f"HTTP{it.url[4:]}/mcp"),
             PASSPHRASE,
         )
         assert sent.startswith(f"{redirect}?code=")
@@ -267,6 +315,25 @@ async def test_a_clients_secret_is_asked_for(tmp_path: Path) -> None:
         assert (await mine.exchange(code, client_secret=secret)).status_code == 200
 
 
+async def test_a_client_may_be_named_by_basic_authentication_alone(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        told = (await mine.register(token_endpoint_auth_method="client_secret_basic")).json()
+        basic = (told["client_id"], told["client_secret"])
+        form = {"grant_type": "authorization_code", "code": await mine.code(), "redirect_uri": REDIRECT}
+        form["code_verifier"] = mine.verifier
+        for wrong in ((basic[0], "x"), ("x", basic[1])):
+            assert (await http.post("/token", data=form, auth=wrong)).status_code == 401
+        unreadable = await http.post("/token", data=form, headers={"Authorization": "Basic !"})
+        assert (unreadable.status_code, unreadable.json()["error"]) == (401, "invalid_client")
+        tokens = (await http.post("/token", data=form, auth=basic)).json()
+        again = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
+        renewed = (await http.post("/token", data=again, auth=basic)).json()
+        assert await mine.may_ask(renewed["access_token"])
+        revoked = await http.post("/revoke", data={"token": renewed["access_token"]}, auth=basic)
+        assert (revoked.status_code, await mine.may_ask(renewed["access_token"])) == (200, False)
+
+
 async def test_registrations_are_slowed_whoever_makes_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +346,45 @@ async def test_registrations_are_slowed_whoever_makes_them(
         assert {each.name for each in kept.clients.values()} == {"[2J mine"}
 
 
+async def test_one_address_does_not_use_up_the_registrations_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.access.oauth_routes.ONE_ADDRESS", (3, 30.0))
+    async with (
+        served(tmp_path, rate_limit=0, **BUILT_IN, **PROXIED) as it,
+        client(it.url, headers=ELSEWHERE) as http,
+    ):
+        json = {"redirect_uris": [REDIRECT], "token_endpoint_auth_method": "none"}
+        answers = [await http.post("/register", json=json) for _ in range(4)]
+        assert [answer.status_code for answer in answers] == [201, 201, 201, 429]
+        assert int(answers[-1].headers["retry-after"]) >= 1
+        assert answers[0].headers["cache-control"] == "no-store"
+        other = {"X-Forwarded-For": "203.0.113.10"}
+        assert (await http.post("/register", json=json, headers=other)).status_code == 201
+
+
+async def test_a_registration_and_what_is_said_of_a_wrong_one_are_short(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        large = await http.post("/register", json={"redirect_uris": [REDIRECT], "client_name": "x" * 16_385})
+        assert (large.status_code, large.json()["error"]) == (413, "invalid_client_metadata")
+        wrong = await http.post("/register", json={"redirect_uris": ["x" * 100] * 100})
+        assert (wrong.status_code, wrong.json()["error"]) == (400, "invalid_client_metadata")
+        assert 0 < len(wrong.json()["error_description"]) <= 500
+        assert wrong.headers["cache-control"] == "no-store"
+
+
 # Guessing
+
+
+async def test_guesses_from_many_addresses_do_not_keep_the_owner_out(tmp_path: Path) -> None:
+    async with served(tmp_path, rate_limit=0, **BUILT_IN, **PROXIED) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        page = await mine.page()
+        for i in range(31):
+            guess = await posted(http, page, "a guess", **{"X-Forwarded-For": f"198.51.100.{i}"})
+            assert guess.status_code == 403
+        assert (await posted(http, page, PASSPHRASE, **ELSEWHERE)).status_code == 303
 
 
 async def test_guessing_the_passphrase_is_slowed_by_address(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ WAYS = {
 SEARCHED = "whatisoughtfor"
 SYMBOL = "MYSECRETCOIN"
 WRONG_PHRASE = "incorrect horse battery staple"
+STRANGE = "a-name-that-fills-the-log.test"
 FORGED = "tda.0123456789abcdef.notatokenthatanybodyhas"
 
 
@@ -58,6 +59,33 @@ def test_nothing_secret_is_ever_logged(tmp_path: Path, urls: dict[str, object], 
     assert {secret: secret in log for secret in secrets} == dict.fromkeys(secrets, False)
     kept = (tmp_path / "ledger" / "access" / "grants.json").read_text()
     assert not any(secret in kept for secret in secrets - {SEARCHED})
+
+
+def test_a_failure_shows_nothing_of_the_request_that_met_it(tmp_path: Path, urls: dict[str, object]) -> None:
+    port = free_port()
+    settings = {"PORT": port, "LOG_FORMAT": "console", "OAUTH_PASSPHRASE": PASSPHRASE}
+    environment = processes.environment_for(urls, tmp_path / "ledger", **settings)
+    with processes.start(sys.executable, *WAYS["serve"], environment=environment) as process:
+        process.until("MCP over SSE")
+        blocked = tmp_path / "ledger" / "access" / "grants.new"
+        secrets = asyncio.run(failing(f"http://127.0.0.1:{port}", blocked))
+        process.child.terminate()
+        process.wait(20)
+    log = "".join(process.lines)
+    assert "IsADirectoryError" in log
+    assert {secret: secret in log for secret in secrets} == dict.fromkeys(secrets, False)
+
+
+async def failing(url: str, blocked: Path) -> set[str]:
+    """An exchange whose result cannot be written, and a stranger's request; what no line should hold."""
+    async with client(url) as http:
+        mine = Dance(http, url)
+        await mine.register()
+        code = await mine.code()
+        await asyncio.to_thread(blocked.mkdir)
+        assert (await mine.exchange(code)).status_code == 500
+        assert (await http.get("/sse", headers={"Host": STRANGE})).status_code == 421
+        return {PASSPHRASE, code, mine.verifier, STRANGE}
 
 
 async def everything(url: str) -> set[str]:

@@ -19,6 +19,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests import processes
 from tests.access.people import HASH, Dance
+from tests.access.served import bearer
 from tests.infra.proxies import HOST, Front, caddy, nginx, trusting
 
 FRONTS = [pytest.param(nginx, id="nginx"), pytest.param(caddy, id="caddy")]
@@ -165,6 +166,9 @@ def test_a_client_finds_the_way_in_and_goes_it(tmp_path: Path, guarded: str, fro
             assert await mine.may_ask(tokens["access_token"])
             assert (await http.get("/readyz")).status_code == 401
             assert (await http.get("/pages", headers={"X-Forwarded-For": "127.0.0.1"})).status_code == 401
+            prefixed = bearer(tokens["access_token"]) | {"X-Forwarded-Prefix": "/elsewhere"}
+            pages = await http.get("/pages", headers=prefixed)
+            assert (pages.status_code, "/elsewhere" in pages.text) == (200, False)
 
     with front(tmp_path, guarded) as port:
         asyncio.run(dance(port))

@@ -96,6 +96,15 @@ def test_listening_beyond_loopback_is_refused_unless_it_is_asked_for(host: str) 
     assert Settings(host=host, insecure_listen=True).host == host
 
 
+def test_a_public_address_is_refused_where_nothing_checks_who_asks() -> None:
+    public = "https://tape.example.com"
+    with pytest.raises(ConfigurationInvalid, match="TAPEDECK_AUTH_TOKENS"):
+        load_settings(public_url=public)
+    for chosen in ({"insecure_listen": True}, {"auth_tokens": "a-token-of-24-characters-x"}):
+        assert load_settings(public_url=public, **chosen).public_url == public
+    assert load_settings(public_url="http://localhost:8080").public_url == "http://localhost:8080"
+
+
 def test_names_that_are_no_setting_are_found() -> None:
     assert unknown_names(["TAPEDECK_PROT", "TAPEDECK_PORT"]) == ["TAPEDECK_PROT"]
 
@@ -126,6 +135,24 @@ def test_an_address_that_is_none_is_refused_with_one_that_is(
 
 def test_the_host_of_the_public_address_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TAPEDECK_PUBLIC_URL", "https://tape.example.com:8443/tape/")
+    monkeypatch.setenv("TAPEDECK_AUTH_TOKENS", "a-token-of-24-characters-x")
     settings = settings_from(argparse.Namespace())
     assert settings.public_url == "https://tape.example.com:8443/tape"
     assert settings.answered_hosts == ["tape.example.com:8443"]
+
+
+def test_names_are_compared_as_browsers_write_them() -> None:
+    settings = Settings(
+        public_url="HTTPS://Tape.Example.com:443/Tape",
+        allowed_hosts=["Box.Local:80", "box.local:8443", "[::1]"],
+        allowed_origins=["HTTPS://Chat.test:443/", "http://localhost:6274", "null"],
+        insecure_listen=True,
+    )
+    assert settings.public_url == "https://tape.example.com/Tape"
+    assert settings.answered_hosts == ["box.local", "box.local:8443", "[::1]", "tape.example.com"]
+    assert settings.answered_origins == [
+        "https://chat.test",
+        "http://localhost:6274",
+        "null",
+        "https://tape.example.com",
+    ]
