@@ -6,10 +6,13 @@ import subprocess
 
 import pytest
 
+from server.access.tokens import named_tokens, new_token
+from server.settings import load_settings
 from tests.processes import ROOT
 
 DOCKERFILE = (ROOT / "infra/Dockerfile").read_text()
 COMPOSE = (ROOT / "infra/compose.yaml").read_text()
+EXAMPLE = (ROOT / "infra/compose.env.example").read_text()
 
 
 def test_the_linter_has_nothing_to_say() -> None:
@@ -48,6 +51,23 @@ def test_every_file_that_compose_mounts_is_there() -> None:
 
 
 def test_compose_needs_no_variable_that_its_example_lacks() -> None:
-    example = (ROOT / "infra/compose.env.example").read_text()
     for name in set(re.findall(r"\$\{([A-Z_]+)", COMPOSE)):
-        assert re.search(rf"^{name}=", example, re.MULTILINE), name
+        assert re.search(rf"^{name}=", EXAMPLE, re.MULTILINE), name
+
+
+def test_compose_answers_nobody_without_a_credential() -> None:
+    assert "INSECURE_LISTEN" not in COMPOSE + DOCKERFILE + EXAMPLE
+    given = dict(re.findall(r"^ +(TAPEDECK_[A-Z_]+): (.+)$", COMPOSE, re.MULTILINE))
+    required = re.compile(r"\$\{PROMETHEUS_TOKEN:\?[^}]+\}")
+    written, count = required.subn(new_token(), given["TAPEDECK_AUTH_TOKENS"])
+    written = re.sub(r"\$\{[A-Z_]+\}", "", written)
+    settings = load_settings(host=given["TAPEDECK_HOST"], auth_tokens=written)
+    assert (count, [token.name for token in named_tokens(settings.given_tokens)]) == (1, ["prometheus"])
+
+
+def test_prometheus_has_the_token_that_it_needs() -> None:
+    scraping = (ROOT / "infra/monitoring/prometheus.yml").read_text()
+    secret = re.search(r"credentials_file: /run/secrets/(\w+)$", scraping, re.MULTILINE)
+    assert secret is not None
+    assert f"    secrets:\n      - {secret[1]}\n" in COMPOSE
+    assert f"  {secret[1]}:\n    environment: PROMETHEUS_TOKEN\n" in COMPOSE

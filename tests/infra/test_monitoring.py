@@ -86,10 +86,19 @@ def test_the_dashboard_shows_every_query_on_a_grid_without_overlaps() -> None:
     assert len(set(places)) == len({panel["id"] for panel in panels}) == len(PANELS)
 
 
-def test_prometheus_accepts_rules_configuration_and_metrics(exported: str) -> None:
+def test_prometheus_accepts_rules_configuration_and_metrics(exported: str, tmp_path: Path) -> None:
     assert f"{len(ALERTS)} rules found" in promtool("check", "rules", RULES)
-    promtool("check", "config", RULES.with_name("prometheus.yml"))
+    promtool("check", "config", complete(tmp_path))
     assert promtool("check", "metrics", said=exported) == ""
+
+
+def complete(directory: Path) -> Path:
+    """The configuration beside the files that it names, the token among them."""
+    (directory / RULES.name).write_text(RULES.read_text())
+    (directory / "token").touch()
+    config = RULES.with_name("prometheus.yml").read_text()
+    (directory / "prometheus.yml").write_text(config.replace("/run/secrets/prometheus_token", "token"))
+    return directory / "prometheus.yml"
 
 
 def test_every_alarm_fires_when_it_should_and_only_then() -> None:
