@@ -10,6 +10,8 @@ from server.settings import Settings
 # Loggers of the libraries that repeat what this project's own lines say, or would tell what clients sent.
 HTTP = ("httpx", "httpcore", "httpcore2", "httpx2", "python_multipart", "uvicorn.access", "uvicorn.asgi")
 QUIET = (*HTTP, "mcp", "websockets", "sse_starlette")
+# Its warnings are a line for each request of a stranger, who is told why; an operator who looks sees them.
+STRANGERS = "mcp.server.transport_security"
 
 
 def set_up_logs(settings: Settings) -> None:
@@ -46,3 +48,4 @@ def set_up_logs(settings: Settings) -> None:
     logging.basicConfig(level=level, handlers=[lines], force=True)
     for name in QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger(STRANGERS).setLevel(logging.WARNING if level <= logging.DEBUG else logging.ERROR)

@@ -93,7 +93,7 @@ def _without_port(url: str) -> tuple[Any, ...] | None:
     parts = urlsplit(url)
     if parts.scheme != "http" or parts.hostname not in LOOPBACK or parts.username or parts.fragment:
         return None
-    return parts.hostname, parts.path, parts.query
+    return parts.hostname, parts.path or "/", parts.query
 
 
 def registered_as(client: Client, scopes: list[str]) -> Registered:

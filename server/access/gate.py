@@ -75,7 +75,8 @@ class Gate:
 
     async def _known(self, scope: Scope) -> "Known | None":
         """The caller, as sessions and tools know it; None without a valid credential."""
-        if self._backend is None:
+        # What is open must stay so while credentials cannot be checked.
+        if self._backend is None or self._policy.is_open(path_of(scope)):
             return None
         known: Known | None = await self._backend.authenticate(HTTPConnection(scope))
         if known is not None:

@@ -45,12 +45,15 @@ class GrantStore:
 
     def current(self) -> Grants:
         """What holds now; a file that was damaged meanwhile changes nothing."""
-        if (identity := _identity(self._path)) != self._held[0]:
-            try:
-                self._held = self._read()
-            except StoreDamaged as error:
-                self._held = identity, self._held[1]
-                log.error("grants not reloaded", error=str(error))  # noqa: TRY400  one clear line
+        return self._held[1] if _identity(self._path) == self._held[0] else self._reread()
+
+    def _reread(self) -> Grants:
+        identity = _identity(self._path)
+        try:
+            self._held = self._read()
+        except StoreDamaged as error:
+            self._held = identity, self._held[1]
+            log.error("grants not reloaded", error=str(error))  # noqa: TRY400  one clear line
         return self._held[1]
 
     def change(self, step: Callable[[Grants], tuple[Grants, R]]) -> R:
@@ -61,7 +64,8 @@ class GrantStore:
             raise PermissionError(f"{self._directory} is another user's; run this as that user")
         with (self._directory / LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            before = self.current()
+            # Two changes may have one time.
+            before = self._reread()
             after, result = step(before)
             if after != before:
                 self._held = self._write(after), after

@@ -80,6 +80,15 @@ def _ended() -> Response:
     return _guarded(document("Nothing to allow here", words, 400), "")
 
 
+def not_connected() -> Response:
+    """For a browser that a program sent which is not registered, or not any more."""
+    words = (
+        "<p>The program that sent you here is not registered with this server any more. Remove the connector "
+        "in the program, and add it again.</p>"
+    )
+    return _guarded(document("Not connected", words, 400), "")
+
+
 def _asking(login: Login, secret: str, status: int, words: str = "") -> Response:
     parts = urlsplit(login.redirect)
     target = parts.hostname or f"the app for {parts.scheme}:"

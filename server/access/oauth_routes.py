@@ -30,7 +30,7 @@ from server.access.addresses import address_of
 from server.access.authorization import LOGIN_PATH, AuthorizationServer
 from server.access.clients import naming_its_client
 from server.access.gate import too_often
-from server.access.login import LoginEndpoint
+from server.access.login import LoginEndpoint, not_connected
 from server.access.metadata import well_known
 from server.access.rates import RateLimit
 
@@ -58,7 +58,7 @@ def oauth_routes(
     paths = [*well_known(SERVER_PATH, server.issuer), OPENID_PATH]
     return [
         *(Route(path, metadata, methods=["GET"]) for path in paths),
-        Route(AUTHORIZATION_PATH, of_forms(AuthorizationHandler(server).handle), methods=["GET", "POST"]),
+        Route(AUTHORIZATION_PATH, of_forms(Authorization(server).handle), methods=["GET", "POST"]),
         Route(TOKEN_PATH, of_forms(Exchange(server, authenticator).handle), methods=["POST"]),
         Route(REGISTRATION_PATH, Registration(server, registration).handle, methods=["POST"]),
         Route(REVOCATION_PATH, of_forms(Revocation(server, authenticator).handle), methods=["POST"]),
@@ -92,6 +92,21 @@ def server_metadata(issuer: Any, registration: ClientRegistrationOptions, scopes
             "authorization_response_iss_parameter_supported": True,
         }
     )
+
+
+class Authorization:
+    """GET and POST /authorize: the SDK's, with words for a person where there is no client to tell."""
+
+    def __init__(self, server: AuthorizationServer) -> None:
+        self._server = server
+        self._handler = AuthorizationHandler(server)
+
+    async def handle(self, request: Request) -> Response:
+        asked = request.query_params if request.method == "GET" else await request.form()
+        name = asked.get("client_id")
+        if isinstance(name, str) and await self._server.get_client(name) is None:
+            return not_connected()
+        return await self._handler.handle(request)
 
 
 class Registration:

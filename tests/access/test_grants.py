@@ -1,9 +1,11 @@
 """Refreshing and revoking, by client and operator, and what is kept of all that on disk."""
 
 import asyncio
+import os
 import stat
 from pathlib import Path
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -222,6 +224,17 @@ async def test_a_damaged_file_refuses_the_start_and_changes_nothing_while_runnin
         GrantStore(tmp_path / "ledger")
     assert main(["access", "list", "--data-dir", str(tmp_path / "ledger")]) == 1
     assert "cannot be used" in capsys.readouterr().err
+
+
+def test_a_change_begins_with_what_the_file_has(tmp_path: Path) -> None:
+    store = GrantStore(tmp_path)
+    store.change(lambda state: (grants.registered(state, made("a"), 0), None))
+    path = tmp_path / "access" / "grants.json"
+    before = path.stat()
+    path.write_bytes(msgspec.json.encode(grants.registered(Grants(), made("b"), 0)))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    store.change(lambda state: (grants.registered(state, made("c"), 0), None))
+    assert set(GrantStore(tmp_path).current().clients) == {"b", "c"}
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

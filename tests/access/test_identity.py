@@ -253,6 +253,7 @@ async def test_a_token_that_cannot_be_judged_is_answered_with_503(tmp_path: Path
         async with served(tmp_path, **chosen(idp, auth_tokens=TOKENS)) as it, client(it.url) as http:
             refused = await initialized(http, **bearer(idp.token()))
             assert (refused.status_code, refused.headers["retry-after"]) == (503, "30")
+            assert (await http.get("/healthz", headers=bearer(idp.token()))).status_code == 200
             assert (await initialized(http, **bearer(TOKEN))).status_code == 200
 
 

@@ -219,6 +219,23 @@ async def test_only_forms_are_read_where_oauth_sends_forms(tmp_path: Path, path:
         assert (refused.status_code, refused.json()["error"]) == (415, "invalid_request")
 
 
+async def test_a_person_whose_client_is_gone_is_told_what_to_do(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        mine.client_id = "<b>gone"
+        for page in (await mine.page(), await http.post("/authorize", data={"client_id": "gone"})):
+            assert (page.status_code, "add it again" in page.text, "gone" in page.text) == (400, True, False)
+            assert page.headers["content-type"].startswith("text/html")
+
+
+async def test_a_redirect_without_a_path_is_the_one_with_a_slash(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register(redirect_uris=["http://localhost:3000"])
+        for redirect in ("http://localhost:3000", "http://localhost:3000/"):
+            assert (await mine.page(redirect_uri=redirect)).status_code == 200, redirect
+
+
 @pytest.mark.parametrize("path", ["/authorize", "/login"])
 async def test_no_form_is_read_for_a_request_without_an_answer(tmp_path: Path, path: str) -> None:
     part = b'--x\r\ncontent-disposition: form-data; name="client_id"\r\n\r\na\r\n--x--\r\n'

@@ -25,6 +25,7 @@ WAYS = {
 SEARCHED = "whatisoughtfor"
 SYMBOL = "MYSECRETCOIN"
 WRONG_PHRASE = "incorrect horse battery staple"
+STRANGE = "a-name-that-fills-the-log.test"
 FORGED = "tda.0123456789abcdef.notatokenthatanybodyhas"
 
 
@@ -76,14 +77,15 @@ def test_a_failure_shows_nothing_of_the_request_that_met_it(tmp_path: Path, urls
 
 
 async def failing(url: str, blocked: Path) -> set[str]:
-    """An exchange whose result cannot be written; the secrets in it."""
+    """An exchange whose result cannot be written, and a stranger's request; what no line should hold."""
     async with client(url) as http:
         mine = Dance(http, url)
         await mine.register()
         code = await mine.code()
+        assert (await http.get("/sse", headers={"Host": STRANGE})).status_code == 421
         await asyncio.to_thread(blocked.mkdir)
         assert (await mine.exchange(code)).status_code == 500
-        return {PASSPHRASE, code, mine.verifier}
+        return {PASSPHRASE, code, mine.verifier, STRANGE}
 
 
 async def everything(url: str) -> set[str]:
