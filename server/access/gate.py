@@ -17,6 +17,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from server.access.addresses import address_of, is_local
+from server.access.browsers import Browsers
 from server.access.key_set import KeysUnavailable
 from server.access.origins import HEALTH_PATH, path_of
 from server.access.rates import RateLimit
@@ -48,6 +49,7 @@ class Policy:
     scopes: Sequence[str] = ()
     open_paths: frozenset[str] = frozenset()
     metadata_url: str | None = None
+    browsers: Browsers | None = None
 
     def is_open(self, path: str) -> bool:
         return path == HEALTH_PATH or path in self.open_paths or path.startswith(WELL_KNOWN)
@@ -79,6 +81,8 @@ class Gate:
         if self._backend is None or self._policy.is_open(path_of(scope)):
             return None
         known: Known | None = await self._backend.authenticate(HTTPConnection(scope))
+        if known is None and self._policy.browsers:
+            known = await self._policy.browsers.known(scope)
         if known is not None:
             scope["auth"], scope["user"] = known
         return known
@@ -102,7 +106,8 @@ class Gate:
         if known is None:
             offered = any(name == b"authorization" for name, _ in scope["headers"])
             log.debug("credential refused", address=address_of(scope), path=ascii(path), offered=offered)
-            return self._unauthorized(offered)
+            question = self._policy.browsers.question(scope) if self._policy.browsers else None
+            return question or self._unauthorized(offered)
         missing = [needed for needed in policy.scopes if needed not in known[0].scopes]
         return self._insufficient() if missing else None
 

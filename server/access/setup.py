@@ -20,6 +20,7 @@ from starlette.routing import BaseRoute
 from server.access.addresses import is_loopback
 from server.access.authorization import AuthorizationServer
 from server.access.bodies import BodyLimit
+from server.access.browsers import Browsers
 from server.access.clients import DigestAuthenticator
 from server.access.gate import Gate, Policy
 from server.access.grant_store import GrantStore, StoreDamaged
@@ -73,7 +74,8 @@ def access_of(
     tokens = tokens_in_force(settings)
     scopes = settings.oauth_scopes or ([SCOPE] if settings.oauth_passphrase else [])
     oauth = _oauth(settings, scopes, clock)
-    verifiers: list[TokenVerifier] = [StaticTokens(tokens, scopes)] if settings.has_tokens else []
+    static = StaticTokens(tokens, scopes) if settings.has_tokens else None
+    verifiers: list[TokenVerifier] = [static] if static else []
     verifiers += [oauth.verifier] if oauth else []
     policy = Policy(
         FirstOf(verifiers) if verifiers else None,
@@ -81,6 +83,7 @@ def access_of(
         scopes,
         open_paths=OPEN_PATHS if settings.oauth_passphrase else frozenset(),
         metadata_url=metadata_url(settings.resource_url) if oauth else None,
+        browsers=Browsers(static) if static else None,
     )
     limit = RateLimit(settings.rate_limit, settings.rate_limit) if settings.rate_limit else None
     _tell(settings, policy)

@@ -104,6 +104,35 @@ async def test_with_tokens_a_request_without_one_is_refused(tmp_path: Path, path
         assert query.status_code == 401
 
 
+async def test_a_browser_reads_pages_with_a_token_for_the_password(tmp_path: Path) -> None:
+    browser = {"Accept": "text/html,*/*;q=0.8"}
+    async with served(tmp_path, auth_tokens=TOKENS) as it, client(it.url, headers=browser) as http:
+        for path in ("/pages", "/pages/x"):
+            asked = await http.get(path)
+            assert (asked.status_code, asked.headers["www-authenticate"][:5]) == (401, "Basic")
+            found = await http.get(path, auth=("anybody", TOKEN))
+            assert found.status_code == (200 if path == "/pages" else 404)
+            assert (await http.head(path, auth=("", OTHER))).status_code == found.status_code
+            assert "frame-ancestors 'none'" in found.headers["content-security-policy"]
+            assert found.headers["cross-origin-resource-policy"] == "same-origin"
+            for wrong in (("alice", TOKEN[:-1]), (TOKEN, ""), ("alice", "")):
+                refused = await http.get(path, auth=wrong)
+                assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer")
+            program = await http.get(path, headers={"Accept": "*/*"})
+            assert (program.status_code, program.headers["www-authenticate"][:6]) == (401, "Bearer")
+
+
+async def test_what_a_browser_remembers_opens_nothing_but_pages(tmp_path: Path) -> None:
+    async with (
+        served(tmp_path, auth_tokens=TOKENS, **PROXIED) as it,
+        client(it.url, auth=("alice", TOKEN), headers=ELSEWHERE | {"Accept": "text/html"}) as http,
+    ):
+        asked = [("GET", path) for path in ("/sse", "/mcp", "/pagesx", "/nothing", *OPERATORS)]
+        for method, path in [*asked, ("POST", "/mcp"), ("POST", "/pages"), ("DELETE", "/mcp")]:
+            refused = await http.request(method, path)
+            assert (refused.status_code, refused.headers["www-authenticate"][:6]) == (401, "Bearer"), path
+
+
 async def test_the_operators_pages_are_open_on_this_machine_and_to_tokens(tmp_path: Path) -> None:
     async with served(tmp_path, auth_tokens=TOKENS, **PROXIED) as it, client(it.url) as http:
         for path in OPERATORS:

@@ -21,7 +21,7 @@ from tests.access.people import (
     dance,
     posted,
 )
-from tests.access.served import ELSEWHERE, PROXIED, bearer, client, initialized, served
+from tests.access.served import ELSEWHERE, PROXIED, TOKEN, TOKENS, bearer, client, initialized, served
 
 pytestmark = pytest.mark.anyio
 TRANSPORTS = ["sse", "mcp"]
@@ -226,6 +226,14 @@ async def test_a_person_whose_client_is_gone_is_told_what_to_do(tmp_path: Path) 
         for page in (await mine.page(), await http.post("/authorize", data={"client_id": "gone"})):
             assert (page.status_code, "add it again" in page.text, "gone" in page.text) == (400, True, False)
             assert page.headers["content-type"].startswith("text/html")
+
+
+async def test_a_token_that_oauth_gave_is_no_password(tmp_path: Path) -> None:
+    browser = {"Accept": "text/html"}
+    async with served(tmp_path, auth_tokens=TOKENS, **BUILT_IN) as it, client(it.url) as http:
+        token = (await dance(it, http).tokens())["access_token"]
+        assert (await http.get("/pages", headers=browser, auth=("me", token))).status_code == 401
+        assert (await http.get("/pages", headers=browser, auth=("me", TOKEN))).status_code == 200
 
 
 async def test_a_redirect_without_a_path_is_the_one_with_a_slash(tmp_path: Path) -> None:
