@@ -22,8 +22,8 @@ from server.site import document
 
 log = structlog.get_logger()
 
-# Wrong attempts: of one address five at once and one a minute; of all together so many that only a crowd keeps
-# the owner out.
+# Wrong attempts, at once and a minute: of one address, and of all together; of these so many that only a
+# crowd keeps the owner out.
 ONE_ADDRESS = (5, 1.0)
 ALL_ADDRESSES = (300, 60.0)
 
