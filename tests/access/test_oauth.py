@@ -185,7 +185,6 @@ async def test_a_code_needs_its_verifier_its_client_and_its_redirect(tmp_path: P
         {"response_type": "token"},
         {"resource": "https://other.test/mcp"},
         {"resource": "https://[x"},
-        {"resource": "x" * 501},
         {"state": "x" * 2_049},
     ],
 )
@@ -198,6 +197,17 @@ async def test_a_request_that_is_not_as_it_should_be_goes_back_to_the_client(
         refused = await http.get(mine.link(**wrong))
         assert refused.status_code == 302
         assert refused.headers["location"].startswith(f"{REDIRECT}?error=")
+
+
+async def test_what_a_request_names_of_this_server_is_bounded(tmp_path: Path) -> None:
+    async with served(tmp_path, **BUILT_IN) as it, client(it.url) as http:
+        mine = dance(it, http)
+        await mine.register()
+        for length, where in ((500, it.url), (501, REDIRECT)):
+            resource = f"{it.url}/".ljust(length, "x")
+            asked = await http.get(mine.link(resource=resource))
+            assert asked.status_code == 302
+            assert asked.headers["location"].startswith(where)
 
 
 async def test_of_too_many_requests_of_a_client_the_oldest_end(tmp_path: Path) -> None:

@@ -69,5 +69,5 @@ def test_prometheus_has_the_token_that_it_needs() -> None:
     scraping = (ROOT / "infra/monitoring/prometheus.yml").read_text()
     secret = re.search(r"credentials_file: /run/secrets/(\w+)$", scraping, re.MULTILINE)
     assert secret is not None
-    assert f"secrets: [{secret[1]}]" in COMPOSE
+    assert f"    secrets:\n      - {secret[1]}\n" in COMPOSE
     assert f"  {secret[1]}:\n    environment: PROMETHEUS_TOKEN\n" in COMPOSE
