@@ -5,14 +5,14 @@ trade of its symbols in there is unknown. A symbol is joined to it, and known as
 stretch touches what is known of the symbol: by a trade of the symbol in it, whose id says what was missed
 before; by beginning before the symbol's known end; or because REST, asked later, has nothing newer. That
 other symbols' trades come through proves nothing of a stream that is mute: once REST shows what no connection
-brought, each is doubted until it brings a trade of the symbol; and a silence that is long for the symbol
-counts only as long as REST is asked about it in time.
+brought, the symbol is doubted, and a connection joins by a trade of the symbol alone, until all have; and a
+silence that is long for the symbol counts only as long as REST is asked about it in time.
 
 Invariant: nothing is known of a time for which nothing vouches. No I/O and no clock.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(slots=True, eq=False)
@@ -30,55 +30,53 @@ class Voucher:
         else:
             self.until_ms = max(self.until_ms, event_ms)
 
+    def began_before(self, event_ms: int) -> bool:
+        """Whether it vouches from before that time; what else happened in its first millisecond may have come
+        before it did."""
+        return self.from_ms is not None and self.from_ms < event_ms
 
-@dataclass(slots=True)
+
+# A value, replaced as a whole: whoever asks from another thread sees one state, without a lock that the event
+# loop could wait for.
+@dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one symbol; nothing more while it is `waiting`: rows are held behind a jump of their
-    ids, or nobody has looked into a long silence."""
+    """What is known of one symbol, and by whom. While it is `doubted`, its stream may be mute everywhere."""
 
     until_ms: int | None = None
-    joined: set[Voucher] = field(default_factory=set)
-    doubted: set[Voucher] = field(default_factory=set)
-    waiting: bool = False
+    joined: frozenset[Voucher] = frozenset()
+    doubted: bool = False
 
-    def settle(self, vouchers: Iterable[Voucher]) -> None:
-        """Take what these vouch for into account."""
-        for voucher in vouchers:
-            if voucher in self.doubted:
-                continue
-            # What else happened in its first millisecond may have come before it did.
-            from_ms = voucher.from_ms
-            if self.until_ms is not None and from_ms is not None and self.until_ms > from_ms:
-                self.joined.add(voucher)
-        if not self.waiting:
-            self._extend(self.joined)
+    def settled(self, vouchers: Sequence[Voucher], *, waiting: bool = False) -> "Known":
+        """With what these, all that there are, vouch for; no further while it is `waiting`: rows are held
+        behind a jump of their ids, or nobody has looked into a long silence."""
+        joined = self.joined.union(filter(self._touches, vouchers))
+        # Of a doubted symbol only those have joined that brought a trade of it.
+        doubted = self.doubted and not (vouchers and joined.issuperset(vouchers))
+        known_ms = [voucher.until_ms for voucher in joined if voucher.until_ms is not None]
+        until_ms = self.until_ms if waiting or not known_ms else max(self.until_ms or 0, *known_ms)
+        return Known(until_ms, joined, doubted)
 
-    def join(self, voucher: Voucher) -> None:
+    def _touches(self, voucher: Voucher) -> bool:
+        return not self.doubted and self.until_ms is not None and voucher.began_before(self.until_ms)
+
+    def joined_by(self, voucher: Voucher) -> "Known":
         """A trade of the symbol came through: its id says what is missing before."""
-        self.doubted.discard(voucher)
-        self.joined.add(voucher)
+        return self if voucher in self.joined else replace(self, joined=self.joined | {voucher})
 
-    def shown(self, vouchers: Iterable[Voucher], until_ms: int, event_ms: int) -> None:
-        """REST has nothing that we lack of what was traded before `until_ms` of our clock, which is
-        `event_ms` of the exchange's."""
-        if not self.waiting:
-            self.until_ms = max(self.until_ms or 0, event_ms)
-        trusted = (voucher for voucher in vouchers if voucher not in self.doubted)
-        self.joined.update(voucher for voucher in trusted if voucher.since_ms <= until_ms)
+    def reached(self, event_ms: int) -> "Known":
+        """All up to that time is held or in a gap: a row of then is held, or REST has said so."""
+        return replace(self, until_ms=max(self.until_ms or 0, event_ms))
 
-    def doubt(self, vouchers: Iterable[Voucher], until_ms: int) -> None:
-        """REST has shown a trade of `until_ms` that none of these brought: they may be mute."""
-        self.joined.clear()
-        self.doubted = set(vouchers)
-        if self.until_ms is not None:
-            self.until_ms = min(self.until_ms, until_ms)
+    def shown(self, vouchers: Sequence[Voucher], until_ms: int) -> "Known":
+        """REST has nothing that we lack of what was traded before `until_ms` of our clock."""
+        if self.doubted:
+            return self
+        return replace(self, joined=self.joined.union(v for v in vouchers if v.since_ms <= until_ms))
 
-    def leave(self, voucher: Voucher) -> None:
+    def in_doubt(self, until_ms: int) -> "Known":
+        """REST has shown a trade of `until_ms` that no connection brought: they may be mute."""
+        return Known(None if self.until_ms is None else min(self.until_ms, until_ms), doubted=True)
+
+    def without(self, voucher: Voucher) -> "Known":
         """The connection vouches no longer, or not for what came before."""
-        self.joined.discard(voucher)
-        self.doubted.discard(voucher)
-
-    def _extend(self, vouchers: Iterable[Voucher]) -> None:
-        newest = [voucher.until_ms for voucher in vouchers if voucher.until_ms is not None]
-        if newest:
-            self.until_ms = max(self.until_ms or 0, *newest)
+        return replace(self, joined=self.joined - {voucher}) if voucher in self.joined else self

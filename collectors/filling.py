@@ -109,8 +109,8 @@ class Filling:
                 known.missing.flying.clear()
                 known.beginning = False
 
-    async def catch_up(self, symbol: str) -> Appended:
-        """Fetch what is newer than the newest row held; what became of the rows that REST has."""
+    async def catch_up(self, symbol: str) -> Appended | None:
+        """As `SymbolFilling.catch_up`."""
         return await self._of(symbol).catch_up()
 
     # What next

@@ -6,7 +6,7 @@ Invariant: of every id that was missing in a gap it is told once who closed it. 
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from storage.held_ids import HeldIds, Run
@@ -134,7 +134,7 @@ class GapFollower:
         self._history_to = max(self._history_to, history.last_id if history is not None else -1)
         changes: list[Change] = [
             *self._gone(open_now, certified_now, oldest_id, now_ms),
-            *self._recovered(open_now, certified_now),
+            *self._recovered(open_now, certified_now, oldest_id),
             *(Opened(gap) for gap in open_now if self.opened(gap, now_ms)),
         ]
         self._certified = certified_now
@@ -156,9 +156,17 @@ class GapFollower:
                 self._happened["filled"] += not known.by["certified"] and not known.by["expired"]
                 yield Closed(known.gap, now_ms - known.since_ms, dict(+known.by))
 
-    def _recovered(self, open_now: Sequence[Gap], certified_now: Sequence[Gap]) -> Iterator[Recovered]:
+    def _recovered(
+        self, open_now: Sequence[Gap], certified_now: Sequence[Gap], oldest_id: int
+    ) -> Iterator[Recovered]:
+        """Of certified gaps what is neither missing any more nor deleted."""
+        if certified_now == self._certified:
+            return
         for gap in self._certified:
-            came = gap.missing - _common(gap, certified_now) - _common(gap, open_now)
+            if gap.last_id < oldest_id:
+                continue
+            kept = replace(gap, first_id=max(gap.first_id, oldest_id))
+            came = kept.missing - _common(kept, certified_now) - _common(kept, open_now)
             if came:
                 self._happened["recovered"] += came
                 yield Recovered(gap, came)

@@ -21,13 +21,13 @@ from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import REST_AWAY_S, Instruments
 from collectors.lines import Lines
-from collectors.rest import BinanceRest, RestAway, RestRefused, RestUse
+from collectors.rest import PAGE, BinanceRest, RestAway, RestRefused, RestUse
 from collectors.stream import Stream
 from collectors.symbol_filling import FillingState
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
 from storage.errors import LedgerError
-from storage.ledger import MOST_UNWRITTEN, TradeLedger
+from storage.ledger import MOST_UNWRITTEN, Appended, TradeLedger
 
 log = structlog.get_logger()
 
@@ -107,8 +107,8 @@ class Recorder:
 
     def silent_ms(self, symbol: str) -> int:
         """For how long a symbol with a link has been silent without that being odd: as it usually is, or as
-        REST has shown."""
-        if self._stream.up_since_ms(symbol) is None:
+        REST has shown, unless its stream may be mute."""
+        if self._stream.up_since_ms(symbol) is None or self._stream.is_doubted(symbol):
             return 0
         return self._watch.silent_ms(symbol, self._clock())
 
@@ -173,6 +173,7 @@ class Recorder:
             "flush": self._flush_forever,
             "filters": self._keep_learning,
             "watch": self._watch_forever,
+            "silence": self._look_at_silences,
             "filling": self._filling.run,
             "clock": self._clock_check.run,
         } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
@@ -208,41 +209,11 @@ class Recorder:
     # The lines
 
     async def _watch_forever(self) -> None:
-        """What is mute, or about to end, is replaced; what is silent everywhere is looked for over REST."""
+        """What is mute, or about to end, is replaced."""
         while True:
             await self._clock.sleep(self._timing.watch_s)
             self._lines.rotate(self._watch, self._ledger.runs)
             self._lines.act_on(self._watch.judge(self._lines.watched(), self._clock()))
-            await self._look_at_silence()
-
-    async def _look_at_silence(self) -> None:
-        """A symbol of which no connection has brought anything for long: REST says whether it is mute."""
-        symbol = self._watch.to_look_at(self._clock())
-        if symbol is None or self._stream.up_since_ms(symbol) is None or self._ledger.is_behind:
-            return
-        asked_ms = self._clock()
-        try:
-            found = await self._filling.catch_up(symbol)
-        except (RestAway, RestRefused) as error:
-            tell = log.debug if self._looks_fail else log.warning
-            tell("silence not looked into", symbol=symbol, error=str(error))
-            self._looks_fail = True
-            self._watch.look_failed(symbol, self._clock())
-            return
-        self._looks_fail = False
-        if found.offered == 0:
-            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
-            self._shown(symbol, asked_ms)
-            return
-        newest = self._ledger.runs(symbol)[-1]
-        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock())
-        if found.new:
-            self._stream.doubt(symbol, newest.last_ms)
-
-    def _shown(self, symbol: str, asked_ms: int) -> None:
-        """REST, asked then, had nothing newer of the symbol."""
-        until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
-        self._stream.shown(symbol, until_ms, until_ms + (offset.offset_ms if offset is not None else 0))
 
     # The disk
 
@@ -280,30 +251,77 @@ class Recorder:
 
     # REST
 
+    async def _look_at_silences(self) -> None:
+        """What is silent on all links is looked for over REST, which may have to wait for its leave."""
+        while True:
+            await self._clock.sleep(self._timing.watch_s)
+            if not self._ledger.is_behind:
+                await self._look_at_silence()
+
+    async def _look_at_silence(self) -> None:
+        """A symbol of which no connection has brought anything for long: REST says whether it is mute."""
+        asked_ms = self._clock()
+        symbol = self._watch.to_look_at(asked_ms, self._may_be_asked)
+        if symbol is None:
+            return
+        try:
+            offered = await self._catch_up(symbol)
+        except (RestAway, RestRefused) as error:
+            tell = log.debug if self._looks_fail else log.warning
+            tell("silence not looked into", symbol=symbol, error=str(error))
+            self._looks_fail = True
+            self._watch.look_failed(symbol, self._clock())
+            return
+        self._looks_fail = False
+        if offered == 0:
+            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
+
+    def _may_be_asked(self, symbol: str) -> bool:
+        """Whether a connection brings it that may be mute, and REST can be asked for what is newer."""
+        return self._stream.up_since_ms(symbol) is not None and bool(self._ledger.runs(symbol))
+
     async def _look_forever(self, symbol: str) -> None:
         while symbol in self._stream.symbols:
             try:
-                looked = not self._ledger.is_behind and await self._look_at_head(symbol)
+                pause_s = await self._look_at_head(symbol)
             except (RestAway, RestRefused) as error:
                 log.debug("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
-                await self._clock.sleep(REST_AWAY_S)
-                continue
-            if not looked:
-                await self._clock.sleep(self._timing.flush_s)
+                pause_s = REST_AWAY_S
+            await self._clock.sleep(pause_s)
 
-    async def _look_at_head(self, symbol: str) -> bool:
-        """A symbol that printed nothing since the links came up: ask REST whether it missed something."""
-        since_ms, asked_ms = self._stream.up_since_ms(symbol), self._clock()
-        if since_ms is None or symbol not in self._stream.symbols or self._stream.is_synced(symbol):
-            return False
-        if asked_ms - since_ms < min(LOOK_MS, self._rest_lag_ms):
-            return False
-        if (await self._filling.catch_up(symbol)).offered:
-            return True
-        self._shown(symbol, asked_ms)
-        if not self._stream.is_synced(symbol):
-            await self._clock.sleep(min(LOOK_MS, self._rest_lag_ms) / 1000)
-        return True
+    async def _look_at_head(self, symbol: str) -> float:
+        """A symbol that printed nothing since the links came up, or whose stream may be mute on all of them:
+        ask REST whether it missed something. How many seconds to wait then."""
+        since_ms, pause_ms = self._stream.up_since_ms(symbol), min(LOOK_MS, self._rest_lag_ms)
+        if since_ms is None or self._clock() - since_ms < pause_ms:
+            return self._timing.flush_s
+        if self._stream.is_synced(symbol) or self._ledger.is_behind:
+            return self._timing.flush_s
+        offered = await self._catch_up(symbol)
+        return 0 if offered is not None and offered >= PAGE else pause_ms / 1000
+
+    async def _catch_up(self, symbol: str) -> int | None:
+        """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
+        None where it could not be asked."""
+        asked_ms = self._clock()
+        found = await self._filling.catch_up(symbol)
+        if found is None:
+            return None
+        if found.offered:
+            self._note_shown(symbol, found)
+        else:
+            until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
+            self._stream.shown(symbol, until_ms, until_ms + (offset.offset_ms if offset is not None else 0))
+        return found.offered
+
+    def _note_shown(self, symbol: str, found: Appended) -> None:
+        """REST has rows that no connection had brought when it was asked. That there are none beyond them it
+        does not say: a page may be short."""
+        newest = self._ledger.runs(symbol)[-1]
+        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock(), shown_by_rest=True)
+        if found.new:
+            self._stream.doubt(symbol, newest.last_ms)
+        self._stream.reach(symbol, newest.last_ms)
 
 
 async def lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:

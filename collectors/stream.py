@@ -54,12 +54,7 @@ class _Recording:
 
     @property
     def vouchers(self) -> list[Voucher]:
-        return [connection.voucher for connection in self.connections]
-
-    def settle(self, *, overdue: bool = False) -> None:
-        """`overdue`: nobody has looked into the symbol's silence."""
-        self.known.waiting = self.sequencer.waiting or overdue
-        self.known.settle(self.vouchers)
+        return [connection.voucher for connection in list(self.connections)]
 
 
 @dataclass(slots=True)
@@ -109,22 +104,28 @@ class Stream:
 
     def is_synced(self, symbol: str) -> bool:
         """Whether nothing can have been missed of the symbol unseen; what is missing is in gaps."""
-        recording = self._recordings.get(symbol)
-        if recording is None:
-            return False
-        self._settle(symbol, recording)
-        return bool(recording.known.joined)
+        return bool(self._known(symbol).joined)
+
+    def is_doubted(self, symbol: str) -> bool:
+        """Whether REST has shown what no connection brought, and not all of them have brought a trade of the
+        symbol since."""
+        return self._known(symbol).doubted
 
     def live_until_ms(self, symbol: str) -> int | None:
         """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
+        return self._known(symbol).until_ms
+
+    def _known(self, symbol: str) -> Known:
+        """As of now. Threads ask this, so it writes nothing: `known` is replaced on the event loop alone."""
         recording = self._recordings.get(symbol)
-        if recording is None:
-            return None
-        self._settle(symbol, recording)
-        return recording.known.until_ms
+        return Known() if recording is None else self._settled(symbol, recording)
+
+    def _settled(self, symbol: str, recording: _Recording) -> Known:
+        waiting = recording.sequencer.waiting or self._watch.is_overdue(symbol, self._clock())
+        return recording.known.settled(recording.vouchers, waiting=waiting)
 
     def _settle(self, symbol: str, recording: _Recording) -> None:
-        recording.settle(overdue=self._watch.is_overdue(symbol, self._clock()))
+        recording.known = self._settled(symbol, recording)
 
     def up_since_ms(self, symbol: str) -> int | None:
         """Since when, by our clock, a connection has been bringing all of the symbol; None where none is."""
@@ -151,14 +152,15 @@ class Stream:
         self._connections.remove(connection)
         for symbol, recording in self._of(connection):
             self._settle(symbol, recording)
-            recording.known.leave(connection.voucher)
+            recording.known = recording.known.without(connection.voucher)
             recording.connections.remove(connection)
 
     def _tear(self, connection: Connection) -> None:
         """Something that the connection brought is lost: it vouches for what comes from now on."""
         torn, connection.voucher = connection.voucher, Voucher(self._clock())
-        for _, recording in self._of(connection):
-            recording.known.leave(torn)
+        for symbol, recording in self._of(connection):
+            self._settle(symbol, recording)
+            recording.known = recording.known.without(torn)
 
     def _of(self, connection: Connection) -> Iterable[tuple[str, _Recording]]:
         found = ((symbol, self._recordings.get(symbol)) for symbol in connection.symbols)
@@ -223,8 +225,8 @@ class Stream:
                 continue
             self._settle(symbol, recording)
             self._note(connection, symbol, rows, received_ms)
-            if self._append(symbol, recording.sequencer.accept(rows)) and voucher is not None:
-                recording.known.join(voucher)
+            if self._append(symbol, recording.sequencer.accept(rows)) and voucher is connection.voucher:
+                recording.known = recording.known.joined_by(voucher)
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
         if parsed.newest_event_ms is not None:
@@ -274,11 +276,12 @@ class Stream:
     # The order, and the ledger
 
     def settle(self) -> None:
-        """Stop waiting for what was waited for at the last call already, unless it may be in a ring still."""
-        if not self._behind:
-            for symbol, recording in list(self._recordings.items()):
-                if recording.sequencer.waiting:
-                    self._append(symbol, recording.sequencer.settle())
+        """Stop waiting for what was waited for at the last call already, unless it may be in a ring still;
+        note what is known by now."""
+        for symbol, recording in list(self._recordings.items()):
+            if recording.sequencer.waiting and not self._behind:
+                self._append(symbol, recording.sequencer.settle())
+            self._settle(symbol, recording)
 
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""
@@ -289,14 +292,27 @@ class Stream:
         """REST has shown that nothing is missing of what was traded before `until_ms` of our clock, which is
         `event_ms` of the exchange's."""
         recording = self._recordings.get(symbol)
-        if recording is not None:
-            recording.known.shown(recording.vouchers, until_ms, event_ms)
+        if recording is None:
+            return
+        recording.known = recording.known.shown(recording.vouchers, until_ms)
+        if not recording.sequencer.waiting:
+            recording.known = recording.known.reached(event_ms)
 
-    def doubt(self, symbol: str, until_ms: int) -> None:
-        """REST has shown a trade of `until_ms` that no connection brought."""
+    def doubt(self, symbol: str, traded_ms: int) -> None:
+        """REST has shown a trade of that time that no connection brought; one that was up should have."""
+        recording = self._recordings.get(symbol)
+        vouchers = recording.vouchers if recording else []
+        if recording and any(self._lacks(voucher, traded_ms) for voucher in vouchers):
+            recording.known = recording.known.in_doubt(traded_ms)
+
+    def _lacks(self, voucher: Voucher, traded_ms: int) -> bool:
+        return voucher.began_before(traded_ms) or self._watch.counts_for(voucher.since_ms, traded_ms)
+
+    def reach(self, symbol: str, event_ms: int) -> None:
+        """A row of that time is held, with whatever came before it or a gap in its place."""
         recording = self._recordings.get(symbol)
         if recording is not None:
-            recording.known.doubt(recording.vouchers, until_ms)
+            recording.known = recording.known.reached(event_ms)
 
     def _append(self, symbol: str, rows: TradeColumns) -> bool:
         """Whether all is well: nothing had to be refused."""

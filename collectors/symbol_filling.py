@@ -93,11 +93,12 @@ class SymbolFilling:
             fetched=self._fetched,
         )
 
-    async def catch_up(self) -> Appended:
-        """Fetch what is newer than the newest row held; what became of the rows that REST has."""
+    async def catch_up(self) -> Appended | None:
+        """Fetch what is newer than the newest row held; what became of the rows that REST has. None where
+        nothing is held: REST was not asked."""
         runs = self._ledger.runs(self.symbol)
         if not runs:
-            return Appended(0, 0, ())
+            return None
         newer = await self._rest.trades_from_id(self.symbol, runs[-1].last_id + 1, hurried=False)
         return self._add(newer)
 

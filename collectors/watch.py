@@ -68,7 +68,7 @@ class _Newest:
     seen_ms: int
     quiet_since_ms: int
     id: int = -1
-    traded_ms: float = 0
+    traded_ms: int = 0
     interval_ms: float = FIRST_INTERVAL_MS
     looked_ms: int = 0
     look_at_ms: float = 0
@@ -98,32 +98,44 @@ class Watch:
         """A trade took so long from the exchange's clock to ours."""
         self._least_lag.note(lag_ms, now_ms)
 
-    def note(self, symbol: str, newest_id: int, trade_ms: int, now_ms: int) -> None:
+    def note(
+        self, symbol: str, newest_id: int, trade_ms: int, now_ms: int, *, shown_by_rest: bool = False
+    ) -> None:
         """A trade of that symbol was brought by a connection, or shown by REST."""
         newest = self._newest.get(symbol)
         if newest is None or newest_id <= newest.id:
             return
-        newest.interval_ms += WEIGHT * (now_ms - newest.seen_ms - newest.interval_ms)
+        # How long no connection brought anything says nothing of how often the symbol trades.
+        if not shown_by_rest:
+            newest.interval_ms += WEIGHT * (now_ms - newest.seen_ms - newest.interval_ms)
         newest.id, newest.seen_ms, newest.quiet_since_ms = newest_id, now_ms, now_ms
-        newest.traded_ms = trade_ms + (self._least_lag.ms or 0)
+        newest.traded_ms = self._by_our_clock(trade_ms)
         newest.look_at_ms = newest.look_delay_ms = 0
+
+    def counts_for(self, up_since_ms: int, trade_ms: int) -> bool:
+        """Whether a connection that came up then should have brought a trade of that time."""
+        return _counts(self._by_our_clock(trade_ms), up_since_ms)
+
+    def _by_our_clock(self, trade_ms: int) -> int:
+        return trade_ms + (self._least_lag.ms or 0)
 
     def active_since(self, symbols: Iterable[str], opened_ms: int) -> list[str]:
         """Those traded since a connection came up and had settled."""
         found = ((symbol, self._newest.get(symbol)) for symbol in symbols)
-        return [symbol for symbol, newest in found if newest and _counts(newest, opened_ms)]
+        return [symbol for symbol, newest in found if newest and _counts(newest.traded_ms, opened_ms)]
 
     # Whom to ask REST about
 
-    def to_look_at(self, now_ms: int) -> str | None:
-        """The symbol whose silence is the longest by its own measure, where it is long enough to ask REST."""
+    def to_look_at(self, now_ms: int, may_be_asked: Callable[[str], bool] = lambda _: True) -> str | None:
+        """The symbol whose silence is the longest by its own measure, of those where it is long enough to ask
+        REST."""
         overdue = {
             symbol: (now_ms - newest.seen_ms) / self._patience_ms(newest)
             for symbol, newest in self._newest.items()
             if newest.look_at_ms <= now_ms
         }
-        symbol = max(overdue, key=overdue.__getitem__, default=None)
-        return symbol if symbol is not None and overdue[symbol] >= 1 else None
+        long = (symbol for symbol, by in overdue.items() if by >= 1 and may_be_asked(symbol))
+        return max(long, key=overdue.__getitem__, default=None)
 
     def looked(self, symbol: str, now_ms: int, quiet_until_ms: int) -> None:
         """REST has nothing newer, up to `quiet_until_ms` as far as that says; it is asked later then, unless
@@ -192,7 +204,7 @@ class Watch:
                 continue
             delivered = connection.delivered.get(symbol)
             brought = -1 if delivered is None else delivered.newest_id
-            if brought >= newest.id or not _counts(newest, connection.opened_ms):
+            if brought >= newest.id or not _counts(newest.traded_ms, connection.opened_ms):
                 continue
             lack = before.get((connection.number, symbol))
             if lack is None or lack.newest_id != brought:
@@ -204,9 +216,9 @@ class Watch:
         return verdict
 
 
-def _counts(newest: _Newest, opened_ms: int) -> bool:
-    """Whether a connection that came up then should have brought the newest trade."""
-    return newest.traded_ms >= opened_ms + SETTLED_MS
+def _counts(traded_ms: int, opened_ms: int) -> bool:
+    """Whether a connection that came up then should have brought a trade of that time, both by our clock."""
+    return traded_ms >= opened_ms + SETTLED_MS
 
 
 class LagOfLate:

@@ -1,13 +1,26 @@
 """Acceptance: a link or a stream that is up and mute is found within its bound, a quiet market is let be."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 import collectors.stream as stream_module
-from collectors.exchange.faults import AnyFault, Deaf, Delay, Drop, Freeze, Hold, RestReply, Trickle
+from collectors.exchange.faults import (
+    AnyFault,
+    Deaf,
+    Delay,
+    Drop,
+    Freeze,
+    Hold,
+    RestLimit,
+    RestReply,
+    RestShort,
+    Shutdown,
+    Trickle,
+)
 from collectors.exchange.streams import MOST_LATE_MS
 from collectors.timing import REAL
 
@@ -111,6 +124,92 @@ def test_what_is_mute_everywhere_is_found_by_asking_rest(tmp_path: Path) -> None
             await run.until(are_replaced)
             assert run.clock() - begun_ms < (REAL.mute_s + SOME_S) * 4 * 1000
             assert wrong_ms - begun_ms < (REAL.least_silence_s + REAL.watch_s + A_MOMENT_S) * 1000
+            await run.judged()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("unbatched")
+@pytest.mark.parametrize(
+    ("per_s", "found_s", "lasts_s", "short"),
+    [
+        pytest.param(5, REAL.least_silence_s, 140, [RestShort(rows=3, until_s=140)], id="busy, short pages"),
+        pytest.param(0.5, 70, 270, [], id="once in 2 s"),
+    ],
+)
+def test_what_is_mute_on_whatever_replaces_it_too_counts_as_complete_once_at_the_most(
+    tmp_path: Path, per_s: float, found_s: float, lasts_s: int, short: Sequence[AnyFault]
+) -> None:
+    """(e) S2 on all links there will be: once REST has shown it, REST alone says up to when it is known, and
+    is asked at its own pace; also when it has nothing newer just then."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=per_s), speed=20) as run:
+            await run.pass_time(30)
+            run.late_ms = None
+            run.inject(Drop(symbols=("ETHUSDT",), until_s=lasts_s), *short)
+            begun_ms, wrong_ms, asked = run.clock(), run.clock(), run.pages
+
+            def is_over() -> bool:
+                nonlocal wrong_ms
+                if run.lacking("ETHUSDT", MOST_LATE_MS):
+                    wrong_ms = run.clock()
+                elif run.clock() > begun_ms + 20_000:
+                    run.clock.speed = 40
+                return run.clock() > begun_ms + (lasts_s - 10) * 1000
+
+            await run.until(is_over)
+            assert wrong_ms - begun_ms < (found_s + REAL.watch_s + A_MOMENT_S) * 1000
+            assert len(run.exchange.report().links) > 2
+            assert run.recorder.silent_ms("ETHUSDT") == 0
+            # Every 3 s, and about a busy symbol's silence every 5 s.
+            assert 20 < run.pages - asked < lasts_s / 3 + lasts_s / 5 + 10
+            run.clock.speed = 10
+            await run.pass_time(20)
+            await run.judged()
+            await run.until(lambda: run.recorder.silent_ms("ETHUSDT") > 0)
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("unbatched")
+def test_a_shutdown_is_acted_on_while_rest_is_to_be_left_alone(tmp_path: Path) -> None:
+    """(e) S2 on both links and a ban: the look at the silence waits for its end, links do not."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=20) as run:
+            await run.pass_time(30)
+            run.late_ms = None
+            run.inject(
+                Drop(symbols=("ETHUSDT",), until_s=60), RestLimit(status=418, seconds=240, until_s=240)
+            )
+            await run.until(lambda: run.exchange.report().statuses.get("418", 0) > 0)
+            await run.pass_time(10)
+            run.inject(Shutdown(close_after_s=200))
+            await replaced(run, SOME_S)
+            await run.until(lambda: len(run.exchange.report().links) >= 4)
+            assert run.exchange.report().statuses["418"] == 1
+            await run.pass_time(240, speed=40)
+            run.clock.speed = 20
+            await run.judged()
+
+    asyncio.run(run())
+
+
+@pytest.mark.usefixtures("unbatched")
+def test_of_a_symbol_of_which_nothing_is_held_rest_is_asked_nothing_and_nothing_is_known(
+    tmp_path: Path,
+) -> None:
+    """Without history there is no id to go on from."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, SHIBUSDT=QUIET), speed=20) as run:
+            await run.pass_time(5)
+            asked = run.pages
+            await run.pass_time(85)
+            assert not run.held("SHIBUSDT")
+            assert run.pages == asked
+            assert run.recorder.live_until_ms("SHIBUSDT") is None
             await run.judged()
 
     asyncio.run(run())

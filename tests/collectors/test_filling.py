@@ -534,3 +534,18 @@ def test_a_head_that_stays_below_the_gap_proves_nothing(tmp_path: Path) -> None:
         assert world.asked < 40
 
     in_a_world(tmp_path, story, speed=1_000)
+
+
+def test_of_a_symbol_of_which_nothing_is_held_it_is_not_said_that_rest_has_nothing_newer(
+    tmp_path: Path,
+) -> None:
+    async def story(world: World) -> None:
+        async with world.filling() as filling:
+            assert await filling.catch_up(X) is None
+            assert world.asked == 0
+            world.links_bring(minutes_ago(2), minutes_ago(1))
+            found = await filling.catch_up(X)
+            assert found is not None
+            assert found.new > 0
+
+    in_a_world(tmp_path, story)

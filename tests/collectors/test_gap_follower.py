@@ -59,6 +59,35 @@ def test_certified_ids_are_told_of_and_those_that_come_after_all_too() -> None:
     assert gaps.counts.recovered_ids == 2
 
 
+def test_certified_ids_that_are_deleted_with_all_around_them_have_not_come() -> None:
+    gaps = GapFollower()
+    gaps.look([gap(5, 9, "certified"), gap(20, 29, "certified")], 1, 0)
+    assert gaps.look([gap(22, 29, "certified")], 20, 1_000) == [Recovered(gap(20, 29, "certified"), 2)]
+    assert gaps.look([], 30, 2_000) == []
+    assert gaps.counts.recovered_ids == 2
+
+
+@dataclass(frozen=True)
+class Counted(Gap):
+    """Counts how often anybody wants to know how many ids it has."""
+
+    asked: list[int] = field(default_factory=list, compare=False)
+
+    @property
+    def missing(self) -> int:
+        self.asked.append(1)
+        return self.last_id - self.first_id + 1
+
+
+def test_certified_gaps_that_stay_as_they_are_are_not_gone_through_again() -> None:
+    gaps, certified = GapFollower(), Counted(5, 9, 0, 0, "certified")
+    for second in range(10):
+        assert gaps.look([replace(certified)], 1, second) == []
+    assert not certified.asked
+    assert gaps.look([], 1, 10) == [Recovered(certified, 5)]
+    assert certified.asked
+
+
 def test_certified_gaps_that_are_there_at_the_start_are_no_news() -> None:
     assert GapFollower().look([gap(5, 9, "certified")], 1, 0) == []
 
@@ -78,12 +107,20 @@ class World:
     certified: set[int] = field(default_factory=set)
     by: dict[int, Closer] = field(default_factory=dict)
     oldest: int = 1
+    came: set[int] = field(default_factory=set)  # certified ones, since the last look
+    recovered: int = 0
+
+    def look(self, gaps: GapFollower) -> list[Change]:
+        self.recovered += sum(i >= self.oldest for i in self.came)
+        self.came.clear()
+        return gaps.look(self.gaps(), self.oldest, 0)
 
     def close(self, ids: set[int], by: Closer) -> None:
-        self.by |= dict.fromkeys(ids & self.missing, by)
-        self.missing -= ids
+        closed = ids & self.missing
+        self.by |= dict.fromkeys(closed, by)
+        self.missing -= closed
         if by == "certified":
-            self.certified |= {i for i in ids if self.by.get(i) == "certified"}
+            self.certified |= closed
 
     def gaps(self) -> list[Gap]:
         found: list[Gap] = []
@@ -108,7 +145,7 @@ def test_each_missing_id_is_told_of_once_with_who_closed_it(
     happening: list[tuple[Closer, int, int, bool]],
 ) -> None:
     world, gaps, told = World(), GapFollower(), list[Change]()
-    told += gaps.look(world.gaps(), world.oldest, 0)
+    told += world.look(gaps)
     for by, first_id, more, look in happening:
         last_id = min(first_id + more, NEWEST - 1)
         if by == "expired":
@@ -118,14 +155,16 @@ def test_each_missing_id_is_told_of_once_with_who_closed_it(
         new = set(range(first_id, last_id + 1)) & (world.missing | world.certified)
         world.close(set(range(first_id, last_id + 1)), by)
         if by in ("stream", "rest"):
+            world.came |= new & world.certified
             world.certified -= new
             gaps.brought(by, [run(i, i) for i in new])
         if look or by not in ("stream", "rest"):
-            told += gaps.look(world.gaps(), world.oldest, 0)
+            told += world.look(gaps)
     world.close(set(world.missing), "archive")
-    told += gaps.look(world.gaps(), world.oldest, 0)
+    told += world.look(gaps)
     closed = [each for each in told if isinstance(each, Closed)]
     assert [each.gap for each in told if isinstance(each, Opened)] == [gap(2, NEWEST - 1)]
     assert sum(sum(each.by.values()) for each in closed) == NEWEST - 2
     assert not gaps.is_following
     assert Counter(gaps.counts.closed_ids) == Counter(world.by.values())
+    assert gaps.counts.recovered_ids == world.recovered

@@ -152,6 +152,43 @@ def test_of_several_silent_symbols_the_busiest_is_asked_about_first() -> None:
     assert watch.to_look_at(NOW + 110_000) is None
 
 
+def test_rows_that_rest_shows_do_not_make_a_symbol_that_is_mute_seem_to_trade_seldom() -> None:
+    """REST is asked as soon after the tenth mute stretch as after the first."""
+    watch, now = Watch(["X"], TIMING, NOW), NOW
+    for number in range(2_000):
+        now = NOW + number * 100
+        watch.note("X", number, now, now)
+    waited_s = []
+    for number in range(2_000, 2_010):
+        shown_ms = now
+        while watch.to_look_at(now) is None:
+            now += 1_000
+        waited_s.append((now - shown_ms) // 1_000)
+        now += 300_000  # until REST answers
+        watch.note("X", number, now, now, shown_by_rest=True)
+    assert waited_s == [5] * 10
+
+
+def test_symbols_that_cannot_be_asked_about_hold_up_no_others() -> None:
+    symbols = [f"S{number}" for number in range(20)]
+    watch = Watch([*symbols, "X"], TIMING, NOW)
+    for symbol in symbols:
+        watch.note(symbol, 1, NOW, NOW)
+    watch.note("X", 1, NOW + 1_000, NOW + 1_000)
+    at = NOW + 2_000_000
+    assert watch.to_look_at(at) in symbols
+    assert watch.to_look_at(at, lambda symbol: symbol == "X") == "X"
+    assert watch.to_look_at(at, lambda _: False) is None
+
+
+def test_a_trade_counts_for_connections_that_came_up_well_before_it_by_our_clock() -> None:
+    """The exchange's clock is an hour behind."""
+    watch, hour = Watch(["X"], TIMING, NOW), 3_600_000
+    watch.note_lag(hour, NOW)
+    assert watch.counts_for(NOW, NOW - hour + 5_000)
+    assert not watch.counts_for(NOW, NOW - hour + 4_999)
+
+
 def test_a_silence_is_worth_nothing_once_a_look_is_overdue() -> None:
     """Usual is a trade in 10 s, so that REST is asked after 200 s."""
     watch = Watch(["X"], TIMING, NOW)
@@ -193,12 +230,12 @@ def test_a_lone_symbol_that_trades_seldom_is_never_late_beyond_its_silence(every
         if rng.random() < 1 / every_s or not second:
             number += 1
             watch.note("X", number, now, now)
-            known.join(voucher)
+            known = known.joined_by(voucher)
             voucher.extend(now)
         if watch.to_look_at(now):
             watch.looked("X", now, now - 35_000)
-            known.shown([voucher], now - 35_000, now - 35_000)
-        known.settle([voucher])
+            known = known.shown([voucher], now - 35_000).reached(now - 35_000)
+        known = known.settled([voucher])
         assert known.until_ms is not None
         assert now - known.until_ms - watch.silent_ms("X", now) <= 0
 
