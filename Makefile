@@ -7,7 +7,7 @@ TOOLS := .tools
 TOOLS_READY := .tools/.ready
 CROSSCHECK := .venv-crosscheck/.installed
 
-.PHONY: help setup demo serve test test-long clients check crosscheck format docs pictures bench bench-collector soak soak-wheel monitoring release wheel-test lock clean
+.PHONY: help setup demo serve test test-long clients clients-ready check crosscheck format docs pictures bench bench-collector soak soak-wheel monitoring release wheel-test lock clean
 help:
 	@echo "make demo | serve | test | test-long | clients | check | crosscheck | bench | bench-collector | soak | soak-wheel | docs | pictures | setup | format | clean"
 	@echo "make release | wheel-test | monitoring | lock: for maintainers"
@@ -38,13 +38,16 @@ test: $(DEVELOPERS)
 test-long: $(DEVELOPERS)
 	HYPOTHESIS_PROFILE=long $(BIN)/pytest
 
-# The clients of other languages and of other environments; needs Node's npm.
+# The clients of other languages and of other environments; needs Node's npm. Once they are there, `make test`
+# tries them too.
 CLIENTS := tests/clients
-clients: $(DEVELOPERS)
+clients: clients-ready
+	$(BIN)/pytest $(CLIENTS)
+
+clients-ready: $(DEVELOPERS)
 	npm ci --prefix $(CLIENTS) --ignore-scripts --no-audit --no-fund --loglevel=error
 	test -x $(CLIENTS)/.venv-fastmcp/bin/python || $(PYTHON) -m venv $(CLIENTS)/.venv-fastmcp
 	$(CLIENTS)/.venv-fastmcp/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $(CLIENTS)/fastmcp.txt
-	$(BIN)/pytest $(CLIENTS)
 
 check: $(DEVELOPERS) $(TOOLS_READY)
 	$(BIN)/ruff format --check .
