@@ -64,7 +64,7 @@ def test_a_paused_process_catches_up_without_a_restart_and_within_bounds(tmp_pat
             levers.printed(symbol, levers.printed(symbol) + slept)
             process.child.send_signal(signal.SIGCONT)
             # While it is told: catching up may take longer than the greatest lag is remembered.
-            until(lambda: metrics(url)["tapedeck_most_lag_seconds"] > min(slept / RATE / 10, 5))
+            until(lambda: metrics(url).get("tapedeck_most_lag_seconds", 0) > min(slept / RATE / 10, 5))
             complete(levers, url, symbol, first, PATIENCE_S + slept / 1_000)
             # What is held of the open hour takes 49 bytes a trade, and as much again while it is sorted in.
             assert private_mb(process) < before_mb + MOST_MB + 100 * held(url, symbol) / 2**20
