@@ -15,9 +15,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from collectors.binance import DAY_MS, decimal_strings, dump_path, start_of
+from collectors.binance import DAY_MS, dump_path, start_of
 from collectors.exchange.market import Market
 from collectors.exchange.replies import Reply
+from collectors.exchange.texts import columns_as_written
 from storage.trades import TradeColumns
 
 # Files of this day and later have times in microseconds.
@@ -95,16 +96,8 @@ def dump_csv(trades: TradeColumns, day: date, habits: Habits) -> bytes:
 
 
 def _rows(trades: TradeColumns, time_scale: int, truth: Sequence[str]) -> list[str]:
-    cells = zip(
-        trades.id.tolist(),
-        decimal_strings(trades.price_int, trades.price_exp),
-        decimal_strings(trades.quantity_int, trades.quantity_exp),
-        trades.first_id.tolist(),
-        trades.last_id.tolist(),
-        (trades.time_ms * time_scale).tolist(),
-        [truth[maker] for maker in trades.buyer_is_maker.tolist()],
-        strict=True,
-    )
+    makers = [truth[maker] for maker in trades.buyer_is_maker.tolist()]
+    cells = zip(*columns_as_written(trades, time_scale), makers, strict=True)
     return [f"{a},{p},{q},{f},{last},{time},{m},{truth[1]}\n" for a, p, q, f, last, time, m in cells]
 
 

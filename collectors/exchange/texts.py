@@ -3,6 +3,8 @@
 Invariant: reading them back gives the same columns.
 """
 
+from typing import Any
+
 import numpy as np
 
 from collectors.binance import decimal_strings
@@ -29,18 +31,22 @@ def agg_trades_page(trades: TradeColumns, *, microseconds: bool = False) -> byte
     return f"[{','.join('{' + row for row in _row_texts(trades, 1000 if microseconds else 1))}]".encode()
 
 
-def _row_texts(trades: TradeColumns, time_scale: int) -> list[str]:
-    """The fields from `a` to `M` and the closing brace, without the opening one."""
-    rows = zip(
+def columns_as_written(trades: TradeColumns, time_scale: int) -> tuple[list[Any], ...]:
+    """The fields `a`, `p`, `q`, `f`, `l` and `T` of the rows, as JSON and dumps write them alike."""
+    return (
         trades.id.tolist(),
-        decimal_strings(trades.price_int, trades.price_exp),
-        decimal_strings(trades.quantity_int, trades.quantity_exp),
+        list(decimal_strings(trades.price_int, trades.price_exp)),
+        list(decimal_strings(trades.quantity_int, trades.quantity_exp)),
         trades.first_id.tolist(),
         trades.last_id.tolist(),
         (trades.time_ms * time_scale).tolist(),
-        np.where(trades.buyer_is_maker, "true", "false").tolist(),
-        strict=True,
     )
+
+
+def _row_texts(trades: TradeColumns, time_scale: int) -> list[str]:
+    """The fields from `a` to `M` and the closing brace, without the opening one."""
+    makers = np.where(trades.buyer_is_maker, "true", "false").tolist()
+    rows = zip(*columns_as_written(trades, time_scale), makers, strict=True)
     return [
         f'"a":{a},"p":"{p}","q":"{q}","f":{f},"l":{last},"T":{time},"m":{m},"M":true}}'
         for a, p, q, f, last, time, m in rows
