@@ -33,10 +33,13 @@ from storage.trades import TradeColumns
 
 @dataclass(slots=True)
 class Way:
-    """A link's form of events, and what waits on it: by a fault's number, the event that goes second."""
+    """A link's form of events, and what waits on it: by a fault's number, the event that goes second.
+
+    `streamed` gives the trade of an id as streams bring it: one row, or none where none of them does.
+    """
 
     form: Subscriptions
-    trade: Callable[[str, int], TradeColumns]
+    streamed: Callable[[str, int], TradeColumns]
     waiting: dict[int, Event] = field(default_factory=dict)
     ended: set[int] = field(default_factory=set)
 
@@ -109,8 +112,11 @@ def _stale(event: Event, placed: Placed[Stale], way: Way) -> Sequence[Event]:
     older_id = event.trade_id - placed.fault.back
     if not placed.fault.again:
         return (replace(event, payload=edited(event.payload, a=older_id), is_sound=False),)
+    older = way.streamed(event.symbol, older_id)
+    if len(older) == 0:
+        return ()
     said = event_of(event.payload)
-    (text,) = agg_trade_events(event.symbol, way.trade(event.symbol, older_id), said["E"])
+    (text,) = agg_trade_events(event.symbol, older, said["E"])
     if said["T"] >= 10**15:
         text = edited(text.encode(), T=msgspec.json.decode(text)["T"] * 1000).decode()
     if way.form.combined:

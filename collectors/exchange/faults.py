@@ -76,7 +76,8 @@ class Conflict(EventFault, frozen=True, kw_only=True):
 class Stale(EventFault, frozen=True, kw_only=True):
     """The link comes from a server that is `back` ids behind.
 
-    `again` true: the older trade is sent instead; false: this one, under the older id.
+    `again` true: the older trade is sent instead, if there is one that streams bring; false: this one,
+    under the older id.
     """
 
     back: int = 100

@@ -255,7 +255,7 @@ class Exchange:
         report = LinkReport(len(self._reports) + 1, link.request.path if link.request else "", self._clock())
         self._reports.append(report)
         self._links[report.number] = link
-        way = Way(link.subscriptions, lambda symbol, trade_id: self.market.from_id(symbol, trade_id, 1))
+        way = Way(link.subscriptions, self.market.streamed_id)
         link.begin(report, self.limits, self._clock, way, self._punish_link)
         self._press.instruct(link, self._clock())
         try:

@@ -83,6 +83,11 @@ class Truth:
         """What streams bring of start_ms <= T < end_ms."""
         return _without(self.trades(symbol, start_ms, end_ms), self._never_streamed[symbol])
 
+    def streamed_id(self, symbol: str, trade_id: int) -> TradeColumns:
+        """What streams bring of one id: a row or none."""
+        rows = self.from_id(symbol, trade_id, 1)
+        return _without(rows.take(rows.id == trade_id), self._never_streamed[symbol])
+
     def kept(self, rows: TradeColumns, symbol: str) -> TradeColumns:
         """Those of the rows that the exchange does not lack for good."""
         return _without(rows, self._holes[symbol])

@@ -39,20 +39,21 @@ RATE = 10
 COMPLETE_S = 180.0
 # A gap is known of some seconds after what it lacks was printed.
 CALM_S = 6.0
+MOST_NAMED = 20
 
 
 @dataclass(slots=True)
 class Found:
-    """What a soak came to."""
+    """What a soak came to; the trades that are wrong as `BTCUSDT 4711`."""
 
     seed: int
     faults: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
     trades: int = 0
-    missing: int = 0
+    missing: list[str] = field(default_factory=list)
     doubled: int = 0
-    extra: int = 0
-    other: int = 0
+    extra: list[str] = field(default_factory=list)
+    other: list[str] = field(default_factory=list)
     most_mb: float = 0.0
     lives: int = 0
     self_inflicted: Counter[str] = field(default_factory=Counter)
@@ -157,9 +158,9 @@ def compare(levers: Levers, symbol: str, path: Path, found: Found) -> None:
     found.trades += len(rows)
     found.doubled += len(rows) - len(set(rows.id.tolist()))
     told = levers.difference(symbol, rows)
-    found.missing += len(told["missing"])
-    found.extra += sum((symbol, i) not in found.changed_late for i in told["extra"])
-    found.other += sum((symbol, i) not in found.changed_late for i in told["other"])
+    found.missing += [f"{symbol} {i}" for i in told["missing"]]
+    for kind, wrong in (("extra", found.extra), ("other", found.other)):
+        wrong += [f"{symbol} {i}" for i in told[kind] if (symbol, i) not in found.changed_late]
 
 
 def print_report(found: Found) -> None:
@@ -170,9 +171,12 @@ def print_report(found: Found) -> None:
     print("broken rules:", ", ".join(f"{rule} {n}" for rule, n in found.self_inflicted.items()) or "none")
     print(f"the disk refused by {disk}; {found.lives} lives, peak memory (RssAnon) {found.most_mb:.0f} MB")
     print(
-        f"seed {found.seed}: {found.trades:,} trades, {found.missing} missing, {found.doubled} doubled, "
-        f"{found.extra} too much, {found.other} other than printed"
+        f"seed {found.seed}: {found.trades:,} trades, {len(found.missing)} missing, {found.doubled} doubled, "
+        f"{len(found.extra)} too much, {len(found.other)} other than printed"
     )
+    for kind, wrong in (("missing", found.missing), ("too much", found.extra), ("other", found.other)):
+        if wrong:
+            print(f"{kind}: {', '.join(wrong[:MOST_NAMED])}{' ...' if len(wrong) > MOST_NAMED else ''}")
 
 
 def main() -> int:

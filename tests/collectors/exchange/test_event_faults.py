@@ -14,6 +14,8 @@ from collectors.exchange.faults import (
     Drop,
     Duplicate,
     EventTime,
+    Hole,
+    Invalid,
     Malformation,
     Malformed,
     Misroute,
@@ -153,6 +155,17 @@ async def test_a_stale_server_sends_older_trades_again(
     assert ids_of(texts) == [*range(ids[0] - 50, ids[0] - 40), *ids[10:]]
     older = parse_messages(texts[:10]).trades["BTCUSDT"]
     assert not exchange.difference("BTCUSDT", older)
+
+
+@pytest.mark.parametrize("never", [Hole, Invalid])
+async def test_a_stale_server_has_no_trade_that_no_stream_ever_brought(
+    link: ClientConnection, exchange: Exchange, clock: Clock, never: type[Hole | Invalid]
+) -> None:
+    ids = next_ids(exchange, clock)
+    exchange.inject(never(symbols=("BTCUSDT",), first_id=ids[0] - 48, last_id=ids[0] - 45))
+    texts = await sent(link, exchange, clock, Stale(back=50, first_id=ids[0], last_id=ids[9]), more=-4)
+    assert ids_of(texts[:6]) == [i - 50 for i in (*ids[:2], *ids[6:10])]
+    assert ids_of(texts[6:]) == list(ids[10:])
 
 
 async def test_ids_can_jump_back_under_new_trades(
