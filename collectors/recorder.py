@@ -19,23 +19,20 @@ from collectors.figures import Figures
 from collectors.filling import Filling
 from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
-from collectors.instruments import REST_AWAY_S, Instruments
+from collectors.instruments import Instruments
 from collectors.lines import Lines
-from collectors.rest import PAGE, BinanceRest, RestAway, RestRefused, RestUse
+from collectors.looks import REST_LAG_MS, Looks
+from collectors.rest import BinanceRest, RestUse
 from collectors.stream import Stream
 from collectors.symbol_filling import FillingState
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
 from storage.errors import LedgerError
-from storage.ledger import MOST_UNWRITTEN, Appended, TradeLedger
+from storage.ledger import MOST_UNWRITTEN, TradeLedger
 
 log = structlog.get_logger()
 
 SUMMARY_S = 60
-# REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
-REST_LAG_MS = 35_000
-# How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
-LOOK_MS = 3_000
 LINKS_END_S = 2.0
 
 
@@ -77,7 +74,6 @@ class Recorder:
         self._gaps = GapReports(ledger, clock)
         self._filled = asyncio.Event()
         self._stop_pump = asyncio.Event()
-        self._record([])
         self._lines = Lines(stream_urls, clock, timing, self._filled)
         self._filling = Filling(
             ledger,
@@ -89,10 +85,10 @@ class Recorder:
             retention_ms=retention_ms,
             rule=rule,
         )
+        self._record([])
         self._refused_before: int | None = None
         self._awaiting_disk = 0
         self._flush_took_s = 0.0
-        self._looks_fail = False
 
     # What readers ask
 
@@ -103,12 +99,13 @@ class Recorder:
 
     def live_until_ms(self, symbol: str) -> int | None:
         """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
-        return self._stream.live_until_ms(symbol)
+        return self._stream.recording(symbol).live_until_ms
 
     def silent_ms(self, symbol: str) -> int:
         """For how long a symbol with a link has been silent without that being odd: as it usually is, or as
         REST has shown, unless its stream may be mute."""
-        if self._stream.up_since_ms(symbol) is None or self._stream.is_doubted(symbol):
+        recording = self._stream.recording(symbol)
+        if recording.up_since_ms is None or recording.is_doubted:
             return 0
         return self._watch.silent_ms(symbol, self._clock())
 
@@ -117,7 +114,7 @@ class Recorder:
         if symbol not in self._stream.symbols:
             return None
         missing = self._filling.wanted(symbol)
-        begun = self._ledger.warmup_from_ms(symbol) is not None and self._stream.is_synced(symbol)
+        begun = self._ledger.warmup_from_ms(symbol) is not None and self._stream.recording(symbol).is_synced
         if begun and not missing:
             return None
         progress = self._filling.progress(symbol)
@@ -163,6 +160,16 @@ class Recorder:
     def _record(self, symbols: Sequence[str]) -> None:
         self._watch = Watch(symbols, self._timing, self._clock())
         self._stream = Stream(self._ledger, symbols, self._clock, self._watch, self._gaps, self._filled)
+        self._looks = Looks(
+            self._ledger,
+            self._filling,
+            self._stream,
+            self._watch,
+            self._clock_check,
+            self._clock,
+            self._timing,
+            self._rest_lag_ms,
+        )
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""
@@ -173,10 +180,10 @@ class Recorder:
             "flush": self._flush_forever,
             "filters": self._keep_learning,
             "watch": self._watch_forever,
-            "silence": self._look_at_silences,
+            "silence": self._looks.at_silences,
             "filling": self._filling.run,
             "clock": self._clock_check.run,
-        } | {f"head {symbol}": partial(self._look_forever, symbol) for symbol in self._stream.symbols}
+        } | {f"head {symbol}": partial(self._looks.at_head, symbol) for symbol in self._stream.symbols}
         pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
         lines = [
             asyncio.create_task(lasting("line", line.run), name=f"line {line.host}") for line in self._lines
@@ -248,80 +255,6 @@ class Recorder:
                 log.info("disk writes again", awaited_disk=self._awaiting_disk, refused=refused)
             self._refused_before = None
         self._flush_took_s = loop.time() - began_s
-
-    # REST
-
-    async def _look_at_silences(self) -> None:
-        """What is silent on all links is looked for over REST, which may have to wait for its leave."""
-        while True:
-            await self._clock.sleep(self._timing.watch_s)
-            if not self._ledger.is_behind:
-                await self._look_at_silence()
-
-    async def _look_at_silence(self) -> None:
-        """A symbol of which no connection has brought anything for long: REST says whether it is mute."""
-        asked_ms = self._clock()
-        symbol = self._watch.to_look_at(asked_ms, self._may_be_asked)
-        if symbol is None:
-            return
-        try:
-            offered = await self._catch_up(symbol)
-        except (RestAway, RestRefused) as error:
-            tell = log.debug if self._looks_fail else log.warning
-            tell("silence not looked into", symbol=symbol, error=str(error))
-            self._looks_fail = True
-            self._watch.look_failed(symbol, self._clock())
-            return
-        self._looks_fail = False
-        if offered == 0:
-            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
-
-    def _may_be_asked(self, symbol: str) -> bool:
-        """Whether a connection brings it that may be mute, and REST can be asked for what is newer."""
-        return self._stream.up_since_ms(symbol) is not None and bool(self._ledger.runs(symbol))
-
-    async def _look_forever(self, symbol: str) -> None:
-        while symbol in self._stream.symbols:
-            try:
-                pause_s = await self._look_at_head(symbol)
-            except (RestAway, RestRefused) as error:
-                log.debug("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
-                pause_s = REST_AWAY_S
-            await self._clock.sleep(pause_s)
-
-    async def _look_at_head(self, symbol: str) -> float:
-        """A symbol that printed nothing since the links came up, or whose stream may be mute on all of them:
-        ask REST whether it missed something. How many seconds to wait then."""
-        since_ms, pause_ms = self._stream.up_since_ms(symbol), min(LOOK_MS, self._rest_lag_ms)
-        if since_ms is None or self._clock() - since_ms < pause_ms:
-            return self._timing.flush_s
-        if self._stream.is_synced(symbol) or self._ledger.is_behind:
-            return self._timing.flush_s
-        offered = await self._catch_up(symbol)
-        return 0 if offered is not None and offered >= PAGE else pause_ms / 1000
-
-    async def _catch_up(self, symbol: str) -> int | None:
-        """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
-        None where it could not be asked."""
-        asked_ms = self._clock()
-        found = await self._filling.catch_up(symbol)
-        if found is None:
-            return None
-        if found.offered:
-            self._note_shown(symbol, found)
-        else:
-            until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
-            self._stream.shown(symbol, until_ms, until_ms + (offset.offset_ms if offset is not None else 0))
-        return found.offered
-
-    def _note_shown(self, symbol: str, found: Appended) -> None:
-        """REST has rows that no connection had brought when it was asked. That there are none beyond them it
-        does not say: a page may be short."""
-        newest = self._ledger.runs(symbol)[-1]
-        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock(), shown_by_rest=True)
-        if found.new:
-            self._stream.doubt(symbol, newest.last_ms)
-        self._stream.reach(symbol, newest.last_ms)
 
 
 async def lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -1,24 +1,25 @@
 """The stream's way into the ledger: each connection's texts to columns, columns to one order by id, and that
-into the memory of the ledger; with it, up to when each symbol is known.
+into the memory of the ledger.
 
 Invariant: nothing here waits, for disk, REST or a reader; a text that cannot be read loses itself alone, and
 a symbol that may have missed something counts as up to date again only once an id or REST has shown it.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 
 import structlog
 
 from collectors.clock import Clock
-from collectors.continuity import Known, Voucher
+from collectors.continuity import Voucher
 from collectors.figures import SymbolFigures
 from collectors.gap_reports import GapReports
 from collectors.links import Connection, Delivered
+from collectors.oddities import Counts, Oddities
+from collectors.recording import Recording
 from collectors.sequencer import Sequencer
 from collectors.stream_frames import Batch, Parsed
+from collectors.turn import Turn
 from collectors.watch import LagOfLate, Watch
 from storage.conflicts import Conflict
 from storage.ledger import TradeLedger
@@ -31,40 +32,9 @@ CLOCK_SKEW_MS = 5_000
 # What is taken of a ring at once, and how many texts are read between two looks at the time.
 MOST_TAKEN = 4_000
 STEP = 100
-# The event loop is given its turn after so long.
-TURN_S = 0.002
 # While little comes, texts are gathered for so long, so that numpy has something to do.
 GATHER_S = 0.1
-# Of texts that cannot be read at most so many a minute are logged; the others are counted.
-MOST_TOLD = 20
 MOST_LAG_WINDOW_MS = 60_000
-
-
-@dataclass(slots=True)
-class _Recording:
-    """What is known of one symbol while it is recorded."""
-
-    sequencer: Sequencer
-    known: Known = field(default_factory=Known)
-    connections: list[Connection] = field(default_factory=list)
-    trades: int = 0
-    trades_before: int = 0
-    # A gap is news once the symbol has been up to date.
-    was_synced: bool = False
-
-    @property
-    def vouchers(self) -> list[Voucher]:
-        return [connection.voucher for connection in list(self.connections)]
-
-
-@dataclass(slots=True)
-class Counts:
-    """What the connections brought that was not kept, since the start."""
-
-    malformed: int = 0
-    dropped: int = 0
-    refused: int = 0
-    errors: int = 0
 
 
 class Stream:
@@ -88,50 +58,24 @@ class Stream:
         self._watch = watch
         self._gaps = gaps
         self._filled = filled
-        self._recordings: dict[str, _Recording] = {}
+        self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
             runs = ledger.runs(symbol)
-            self._recordings[symbol] = _Recording(Sequencer(runs[-1].last_id if runs else None))
+            head = Sequencer(runs[-1].last_id if runs else None)
+            self._recordings[symbol] = Recording(symbol, head, watch, clock)
         self._connections: list[Connection] = []
-        self.counts = Counts()
+        self._oddities = Oddities()
         self._most_lag = LagOfLate(max, MOST_LAG_WINDOW_MS)
-        self._told = Counter[str]()
         self._behind = False
 
     @property
     def symbols(self) -> list[str]:
         return list(self._recordings)
 
-    def is_synced(self, symbol: str) -> bool:
-        """Whether nothing can have been missed of the symbol unseen; what is missing is in gaps."""
-        return bool(self._known(symbol).joined)
-
-    def is_doubted(self, symbol: str) -> bool:
-        """Whether REST has shown what no connection brought, and not all of them have brought a trade of the
-        symbol since."""
-        return self._known(symbol).doubted
-
-    def live_until_ms(self, symbol: str) -> int | None:
-        """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
-        return self._known(symbol).until_ms
-
-    def _known(self, symbol: str) -> Known:
-        """As of now. Threads ask this, so it writes nothing: `known` is replaced on the event loop alone."""
+    def recording(self, symbol: str) -> Recording:
+        """The symbol's recording; one without any connection where it is not recorded. For any thread."""
         recording = self._recordings.get(symbol)
-        return Known() if recording is None else self._settled(symbol, recording)
-
-    def _settled(self, symbol: str, recording: _Recording) -> Known:
-        waiting = recording.sequencer.waiting or self._watch.is_overdue(symbol, self._clock())
-        return recording.known.settled(recording.vouchers, waiting=waiting)
-
-    def _settle(self, symbol: str, recording: _Recording) -> None:
-        recording.known = self._settled(symbol, recording)
-
-    def up_since_ms(self, symbol: str) -> int | None:
-        """Since when, by our clock, a connection has been bringing all of the symbol; None where none is."""
-        recording = self._recordings.get(symbol)
-        vouchers = recording.vouchers if recording else []
-        return min((voucher.since_ms for voucher in vouchers), default=None)
+        return Recording(symbol, Sequencer(), self._watch, self._clock) if recording is None else recording
 
     def drop(self, symbol: str) -> None:
         """The symbol is recorded no more."""
@@ -143,28 +87,26 @@ class Stream:
     def add(self, connection: Connection) -> None:
         """Take in what this connection brings."""
         self._connections.append(connection)
-        for _, recording in self._of(connection):
+        for recording in self._of(connection):
             recording.connections.append(connection)
         self.wake()  # for what it brought before this
 
     def _remove(self, connection: Connection) -> None:
         """The connection is over, and all that it brought is taken in."""
         self._connections.remove(connection)
-        for symbol, recording in self._of(connection):
-            self._settle(symbol, recording)
-            recording.known = recording.known.without(connection.voucher)
+        for recording in self._of(connection):
+            recording.part_from(connection.voucher)
             recording.connections.remove(connection)
 
     def _tear(self, connection: Connection) -> None:
         """Something that the connection brought is lost: it vouches for what comes from now on."""
         torn, connection.voucher = connection.voucher, Voucher(self._clock())
-        for symbol, recording in self._of(connection):
-            self._settle(symbol, recording)
-            recording.known = recording.known.without(torn)
+        for recording in self._of(connection):
+            recording.part_from(torn)
 
-    def _of(self, connection: Connection) -> Iterable[tuple[str, _Recording]]:
-        found = ((symbol, self._recordings.get(symbol)) for symbol in connection.symbols)
-        return [(symbol, recording) for symbol, recording in found if recording is not None]
+    def _of(self, connection: Connection) -> Iterable[Recording]:
+        found = map(self._recordings.get, connection.symbols)
+        return [recording for recording in found if recording is not None]
 
     # Texts in
 
@@ -198,7 +140,7 @@ class Stream:
         texts, received_ms = connection.ring.take(MOST_TAKEN)
         if received_ms is None:
             return 0
-        turn = _Turn()
+        turn = Turn()
         parsed = await _parse(texts, turn)
         lost = self._note_oddities(connection, parsed)
         if lost:
@@ -216,17 +158,17 @@ class Stream:
         parsed: Parsed,
         received_ms: int,
         voucher: Voucher | None,
-        turn: "_Turn",
+        turn: Turn,
     ) -> None:
         """`voucher` is None where something in the batch was lost: nothing vouches for it."""
         for symbol, rows in parsed.trades.items():
             recording = self._recordings.get(symbol)
             if recording is None or connection not in recording.connections:
                 continue
-            self._settle(symbol, recording)
+            recording.settle()
             self._note(connection, symbol, rows, received_ms)
-            if self._append(symbol, recording.sequencer.accept(rows)) and voucher is connection.voucher:
-                recording.known = recording.known.joined_by(voucher)
+            if self._append(recording, recording.sequencer.accept(rows)) and voucher is connection.voucher:
+                recording.joined_by(voucher)
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
         if parsed.newest_event_ms is not None:
@@ -254,103 +196,47 @@ class Stream:
     def _note_oddities(self, connection: Connection, parsed: Parsed) -> bool:
         """Count and tell what could not be read; whether a trade may be lost by it."""
         dropped = connection.ring.take_dropped()
-        self.counts.dropped += dropped
-        self.counts.malformed += len(parsed.malformed)
-        self.counts.errors += len(parsed.errors)
-        for malformed in parsed.malformed:
-            if self._may_tell("malformed"):
-                log.warning(
-                    "message skipped", link=connection.number, reason=malformed.reason, text=malformed.text
-                )
-        for error in parsed.errors:
-            if self._may_tell("errors"):
-                log.error("exchange refused", link=connection.number, code=error.code, reason=error.msg)
-        if dropped and self._may_tell("dropped"):
-            log.warning("messages given up", link=connection.number, dropped=dropped, healed_by="their ids")
+        self._oddities.note_dropped(connection.number, dropped)
+        self._oddities.note_unread(connection.number, parsed)
         return bool(dropped or parsed.malformed)
-
-    def _may_tell(self, kind: str, most: int = MOST_TOLD) -> bool:
-        self._told[kind] += 1
-        return self._told[kind] <= most
 
     # The order, and the ledger
 
     def settle(self) -> None:
         """Stop waiting for what was waited for at the last call already, unless it may be in a ring still;
         note what is known by now."""
-        for symbol, recording in list(self._recordings.items()):
+        for recording in list(self._recordings.values()):
             if recording.sequencer.waiting and not self._behind:
-                self._append(symbol, recording.sequencer.settle())
-            self._settle(symbol, recording)
+                self._append(recording, recording.sequencer.settle())
+            recording.settle()
 
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""
-        for symbol, recording in self._recordings.items():
-            self._append(symbol, recording.sequencer.drain())
+        for recording in self._recordings.values():
+            self._append(recording, recording.sequencer.drain())
 
-    def shown(self, symbol: str, until_ms: int, event_ms: int) -> None:
-        """REST has shown that nothing is missing of what was traded before `until_ms` of our clock, which is
-        `event_ms` of the exchange's."""
-        recording = self._recordings.get(symbol)
-        if recording is None:
-            return
-        recording.known = recording.known.shown(recording.vouchers, until_ms)
-        if not recording.sequencer.waiting:
-            recording.known = recording.known.reached(event_ms)
-
-    def doubt(self, symbol: str, traded_ms: int) -> None:
-        """REST has shown a trade of that time that no connection brought; one that was up should have."""
-        recording = self._recordings.get(symbol)
-        vouchers = recording.vouchers if recording else []
-        if recording and any(self._lacks(voucher, traded_ms) for voucher in vouchers):
-            recording.known = recording.known.in_doubt(traded_ms)
-
-    def _lacks(self, voucher: Voucher, traded_ms: int) -> bool:
-        return voucher.began_before(traded_ms) or self._watch.counts_for(voucher.since_ms, traded_ms)
-
-    def reach(self, symbol: str, event_ms: int) -> None:
-        """A row of that time is held, with whatever came before it or a gap in its place."""
-        recording = self._recordings.get(symbol)
-        if recording is not None:
-            recording.known = recording.known.reached(event_ms)
-
-    def _append(self, symbol: str, rows: TradeColumns) -> bool:
+    def _append(self, recording: Recording, rows: TradeColumns) -> bool:
         """Whether all is well: nothing had to be refused."""
         if len(rows) == 0:
             return True
-        recording = self._recordings[symbol]
-        added = self._ledger.append(symbol, rows)
+        added = self._ledger.append(recording.symbol, rows)
         recording.trades += added.new
         if added.refused:
-            self._note_refused(symbol, rows, added.refused)
+            awaiting_disk = self._ledger.condition.unwritten
+            self._oddities.note_refused(recording.symbol, rows, added.refused, awaiting_disk)
+            for connection in recording.connections:
+                self._tear(connection)
             return False
-        self._gaps.brought(symbol, "stream", rows)
+        self._gaps.brought(recording.symbol, "stream", rows)
         # The first rows after a start lie beyond what was missed: that is no news.
-        self._gaps.opened(symbol, added.opened, is_news=recording.was_synced)
+        self._gaps.opened(recording.symbol, added.opened, is_news=recording.was_synced)
         recording.was_synced = True
         return True
 
     def _keep_conflicts(self, symbol: str, conflicts: Sequence[Conflict]) -> None:
         for conflict in conflicts:
             kept = self._ledger.keep_conflict(symbol, conflict)
-            if self._may_tell("conflicts"):
-                log.warning("conflict", symbol=symbol, id=conflict.id, first_stays=True, other_kept=kept)
-
-    def _note_refused(self, symbol: str, rows: TradeColumns, refused: int) -> None:
-        """Too much awaits the disk: these ids are missing until it writes again and REST brings them."""
-        if self._may_tell("refused", most=1):
-            log.error(
-                "trades refused",
-                symbol=symbol,
-                first_id=int(rows.id[0]),
-                last_id=int(rows.id[-1]),
-                refused=refused,
-                awaiting_disk=self._ledger.condition.unwritten,
-                fix="make room on the disk; REST brings them then",
-            )
-        self.counts.refused += refused
-        for connection in self._recordings[symbol].connections:
-            self._tear(connection)
+            self._oddities.note_conflict(symbol, conflict, kept=kept)
 
     # In figures
 
@@ -359,43 +245,30 @@ class Stream:
         """The greatest lag of any link in the last minute or two."""
         return self._most_lag.ms_at(self._clock())
 
-    def figures(self) -> tuple[SymbolFigures, ...]:
-        return tuple(self._figures(symbol, each) for symbol, each in list(self._recordings.items()))
+    @property
+    def counts(self) -> Counts:
+        """What was not kept as it came."""
+        return self._oddities.counts
 
-    def _figures(self, symbol: str, recording: _Recording) -> SymbolFigures:
-        lags = [
-            connection.lag_ms for connection in list(recording.connections) if connection.lag_ms is not None
-        ]
-        return SymbolFigures(
-            symbol=symbol,
-            trades=recording.trades,
-            duplicates=recording.sequencer.duplicates,
-            conflicts=recording.sequencer.conflicts,
-            head=recording.sequencer.head,
-            lag_ms=min(lags, default=None),
-            is_synced=bool(recording.known.joined),
-        )
+    def figures(self) -> tuple[SymbolFigures, ...]:
+        return tuple(recording.figures() for recording in list(self._recordings.values()))
 
     async def summarise(self, over_s: float) -> None:
         """One line a symbol of what came since the last call, which was `over_s` ago."""
-        turn = _Turn()
-        for symbol, recording in list(self._recordings.items()):
-            now = self._figures(symbol, recording)
-            trades, recording.trades_before = now.trades - recording.trades_before, now.trades
+        turn = Turn()
+        for recording in list(self._recordings.values()):
+            now, trades = recording.figures(), recording.take_trades()
             log.info(
                 "recorded",
-                symbol=symbol,
+                symbol=now.symbol,
                 trades=trades,
                 per_s=round(trades / over_s, 1),
                 lag_ms=now.lag_ms,
                 head=now.head,
-                missing=self._ledger.missing(symbol),
+                missing=self._ledger.missing(now.symbol),
             )
             await turn.give_way()
-        untold = {kind: count for kind, count in self._told.items() if count > MOST_TOLD}
-        if untold:
-            log.warning("more of the same", **untold)
-        self._told.clear()
+        self._oddities.tell_more()
 
 
 def _newest_trade_ms(parsed: Parsed) -> int | None:
@@ -403,21 +276,7 @@ def _newest_trade_ms(parsed: Parsed) -> int | None:
     return max((int(rows.time_ms.max()) for rows in parsed.trades.values() if len(rows)), default=None)
 
 
-class _Turn:
-    """A turn of the event loop, and its end."""
-
-    def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._ends_s = self._loop.time() + TURN_S
-
-    async def give_way(self) -> None:
-        """Let others have their turn where this one has been long enough."""
-        if self._loop.time() > self._ends_s:
-            await asyncio.sleep(0)
-            self._ends_s = self._loop.time() + TURN_S
-
-
-async def _parse(texts: list[bytes], turn: _Turn) -> Parsed:
+async def _parse(texts: list[bytes], turn: Turn) -> Parsed:
     """As `parse_messages`, in turns."""
     batch = Batch()
     for at in range(0, len(texts), STEP):

@@ -16,9 +16,9 @@ from collectors import recorder as recorder_module
 from collectors.certification import Rule
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.instruments import NoSymbols
+from collectors.oddities import MOST_TOLD
 from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
-from collectors.stream import MOST_TOLD
 from storage import ledger as ledger_module
 from storage.database import Database
 from storage.errors import StoreUnavailable, VenueMismatch

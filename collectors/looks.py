@@ -1,0 +1,126 @@
+"""Looks at REST for what is newer than all that is held: was something missed, and is a stream mute?
+
+The links alone cannot say so: not before they have brought a trade of a symbol, and not while all of them are
+silent on it.
+
+Invariant: what REST shows is in the ledger before anything is concluded from it; looks wait for REST's leave,
+and nothing else waits for them.
+"""
+
+import structlog
+
+from collectors.clock import Clock
+from collectors.clock_check import ClockCheck
+from collectors.filling import Filling
+from collectors.instruments import REST_AWAY_S
+from collectors.rest import PAGE, RestAway, RestRefused
+from collectors.stream import Stream
+from collectors.timing import Timing
+from collectors.watch import Watch
+from storage.ledger import Appended, TradeLedger
+
+log = structlog.get_logger()
+
+# REST lags behind the stream by up to half a minute: what it does not show for so long did not happen.
+REST_LAG_MS = 35_000
+# How often REST is asked what is newest of a symbol that has printed nothing since the links came up.
+LOOK_MS = 3_000
+
+
+class Looks:
+    def __init__(
+        self,
+        ledger: TradeLedger,
+        filling: Filling,
+        stream: Stream,
+        watch: Watch,
+        clock_check: ClockCheck,
+        clock: Clock,
+        timing: Timing,
+        rest_lag_ms: int,
+    ) -> None:
+        self._ledger = ledger
+        self._filling = filling
+        self._stream = stream
+        self._watch = watch
+        self._clock_check = clock_check
+        self._clock = clock
+        self._timing = timing
+        self._rest_lag_ms = rest_lag_ms
+        self._fails = False
+
+    async def at_silences(self) -> None:
+        """What is silent on all links is looked for over REST, which may have to wait for its leave."""
+        while True:
+            await self._clock.sleep(self._timing.watch_s)
+            if not self._ledger.is_behind:
+                await self._at_silence()
+
+    async def _at_silence(self) -> None:
+        """A symbol of which no connection has brought anything for long: REST says whether it is mute."""
+        asked_ms = self._clock()
+        symbol = self._watch.to_look_at(asked_ms, self._may_be_asked)
+        if symbol is None:
+            return
+        try:
+            offered = await self._catch_up(symbol)
+        except (RestAway, RestRefused) as error:
+            tell = log.debug if self._fails else log.warning
+            tell("silence not looked into", symbol=symbol, error=str(error))
+            self._fails = True
+            self._watch.look_failed(symbol, self._clock())
+            return
+        self._fails = False
+        if offered == 0:
+            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
+
+    def _may_be_asked(self, symbol: str) -> bool:
+        """Whether a connection brings it that may be mute, and REST can be asked for what is newer."""
+        return self._stream.recording(symbol).up_since_ms is not None and bool(self._ledger.runs(symbol))
+
+    async def at_head(self, symbol: str) -> None:
+        """Of a symbol for as long as it is recorded: while the links cannot say that nothing was missed."""
+        while symbol in self._stream.symbols:
+            try:
+                pause_s = await self._at_head(symbol)
+            except (RestAway, RestRefused) as error:
+                log.debug("rest away", symbol=symbol, error=str(error), retry_s=REST_AWAY_S)
+                pause_s = REST_AWAY_S
+            await self._clock.sleep(pause_s)
+
+    async def _at_head(self, symbol: str) -> float:
+        """A symbol that printed nothing since the links came up, or whose stream may be mute on all of them:
+        ask REST whether it missed something. How many seconds to wait then."""
+        recording, pause_ms = self._stream.recording(symbol), min(LOOK_MS, self._rest_lag_ms)
+        since_ms = recording.up_since_ms
+        if since_ms is None or self._clock() - since_ms < pause_ms:
+            return self._timing.flush_s
+        if recording.is_synced or self._ledger.is_behind:
+            return self._timing.flush_s
+        offered = await self._catch_up(symbol)
+        return 0 if offered is not None and offered >= PAGE else pause_ms / 1000
+
+    async def _catch_up(self, symbol: str) -> int | None:
+        """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
+        None where it could not be asked."""
+        asked_ms = self._clock()
+        found = await self._filling.catch_up(symbol)
+        if found is None:
+            return None
+        if found.offered:
+            self._note_shown(symbol, found)
+        else:
+            until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
+            ahead_ms = 0 if offset is None else offset.offset_ms
+            self._stream.recording(symbol).shown(until_ms, until_ms + ahead_ms)
+        return found.offered
+
+    def _note_shown(self, symbol: str, found: Appended) -> None:
+        """REST has rows that no connection had brought when it was asked. That there are none beyond them it
+        does not say: a page may be short."""
+        newest = self._ledger.runs(symbol)[-1]
+        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock(), shown_by_rest=True)
+        recording = self._stream.recording(symbol)
+        if found.new:
+            recording.doubt(newest.last_ms)
+        recording.reach(newest.last_ms)
