@@ -15,6 +15,7 @@ import structlog
 from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.clock_check import ClockCheck, Offset
+from collectors.disk import Disk
 from collectors.figures import Figures
 from collectors.filling import Filling
 from collectors.gap_reports import GapReports
@@ -27,8 +28,7 @@ from collectors.stream import Stream
 from collectors.symbol_filling import FillingState
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
-from storage.errors import LedgerError
-from storage.ledger import MOST_UNWRITTEN, TradeLedger
+from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
 
@@ -86,9 +86,7 @@ class Recorder:
             rule=rule,
         )
         self._record([])
-        self._refused_before: int | None = None
-        self._awaiting_disk = 0
-        self._flush_took_s = 0.0
+        self._disk = Disk(ledger)
 
     # What readers ask
 
@@ -146,7 +144,7 @@ class Recorder:
             malformed=counts.malformed,
             dropped=counts.dropped,
             refused=counts.refused,
-            flush_s=self._flush_took_s,
+            flush_s=self._disk.flush_took_s,
             most_lag_ms=self._stream.most_lag_ms,
         )
 
@@ -198,7 +196,7 @@ class Recorder:
             self._stream.wake()
             await pump
             self._stream.drain()
-            await self._flush()
+            await self._disk.flush()
             await self._gaps.look(self._stream.symbols)
 
     async def _keep_learning(self) -> None:
@@ -229,32 +227,11 @@ class Recorder:
         while True:
             await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
-            await self._flush()
+            await self._disk.flush()
             over_s = (self._clock() - summed_ms) / 1000
             if over_s >= SUMMARY_S:
                 summed_ms = self._clock()
                 await self._stream.summarise(over_s)
-
-    async def _flush(self) -> None:
-        """Failures in a row are one failure: its beginning and its end are logged."""
-        loop = asyncio.get_running_loop()
-        began_s = loop.time()
-        try:
-            await asyncio.to_thread(self._ledger.flush)
-        except LedgerError as error:
-            condition = self._ledger.condition
-            if self._refused_before is None:
-                log.error(  # noqa: TRY400  the traceback says nothing more
-                    "flush failed", error=str(error), awaiting_disk=condition.unwritten, most=MOST_UNWRITTEN
-                )
-                self._refused_before = condition.refused
-            self._awaiting_disk = condition.unwritten
-        else:
-            if self._refused_before is not None:
-                refused = self._ledger.condition.refused - self._refused_before
-                log.info("disk writes again", awaited_disk=self._awaiting_disk, refused=refused)
-            self._refused_before = None
-        self._flush_took_s = loop.time() - began_s
 
 
 async def lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -12,7 +12,7 @@ import pytest
 from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 
-from collectors import recorder as recorder_module
+from collectors import disk as disk_module
 from collectors.certification import Rule
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.instruments import NoSymbols
@@ -347,7 +347,7 @@ def test_trades_beyond_the_bound_are_named_counted_and_fetched_when_the_disk_wri
     """The disk refuses for a while, and what waits for it passes the bound."""
     most = 2_000
     monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", most)
-    monkeypatch.setattr(recorder_module, "MOST_UNWRITTEN", most)
+    monkeypatch.setattr(disk_module, "MOST_UNWRITTEN", most)
     refusing = threading.Event()
     written = Database.write
 

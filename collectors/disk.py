@@ -1,0 +1,51 @@
+"""The recorder's writes, and what is told of a disk that refuses them.
+
+Invariant: failures in a row are one failure, whose beginning and end are logged; none is raised.
+"""
+
+import asyncio
+
+import structlog
+
+from storage.errors import LedgerError
+from storage.ledger import MOST_UNWRITTEN, TradeLedger
+
+log = structlog.get_logger()
+
+
+class Disk:
+    """`flush_took_s` is how long the last write took."""
+
+    def __init__(self, ledger: TradeLedger) -> None:
+        self.flush_took_s = 0.0
+        self._ledger = ledger
+        # How many trades had been refused when the failure began; None while the disk writes.
+        self._refused_before: int | None = None
+        self._awaiting = 0
+
+    async def flush(self) -> None:
+        """Write what awaits it, off the event loop."""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        try:
+            await asyncio.to_thread(self._ledger.flush)
+        except LedgerError as error:
+            self._note_failure(error)
+        else:
+            self._note_success()
+        self.flush_took_s = loop.time() - began_s
+
+    def _note_failure(self, error: LedgerError) -> None:
+        condition = self._ledger.condition
+        if self._refused_before is None:
+            log.error(
+                "flush failed", error=str(error), awaiting_disk=condition.unwritten, most=MOST_UNWRITTEN
+            )
+            self._refused_before = condition.refused
+        self._awaiting = condition.unwritten
+
+    def _note_success(self) -> None:
+        if self._refused_before is not None:
+            refused = self._ledger.condition.refused - self._refused_before
+            log.info("disk writes again", awaited_disk=self._awaiting, refused=refused)
+        self._refused_before = None
