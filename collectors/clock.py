@@ -1,6 +1,7 @@
 """The clock that a recorder goes by: the world's, or one that tests let run faster.
 
-Invariant: whatever waits in `collectors/` waits by the clock that it was given.
+Invariant: whatever waits in `collectors/` waits by the clock that it was given, and by its steady reading: the
+world's time may be set.
 """
 
 import asyncio
@@ -8,9 +9,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """UTC milliseconds, and a sleep of so many of its seconds."""
+    """UTC milliseconds, and a sleep of so many of its seconds.
+
+    `steady_ms` counts milliseconds from some moment on, and does not step when the time is set.
+    """
 
     def __call__(self) -> int: ...
+    def steady_ms(self) -> int: ...
     async def sleep(self, seconds: float) -> None: ...
 
 

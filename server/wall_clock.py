@@ -10,6 +10,9 @@ class WallClock:
     def __call__(self) -> int:
         return time.time_ns() // 1_000_000
 
+    def steady_ms(self) -> int:
+        return time.monotonic_ns() // 1_000_000
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

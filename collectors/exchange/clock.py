@@ -49,6 +49,10 @@ class VirtualClock:
     def __call__(self) -> int:
         return int(self._now_ms())
 
+    def steady_ms(self) -> int:
+        """The same: it does not step back."""
+        return self()
+
     @property
     def speed(self) -> float:
         return self._speed
