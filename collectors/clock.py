@@ -1,7 +1,7 @@
 """The clock that a recorder goes by: the world's, or one that tests let run faster.
 
-Invariant: whatever waits in `collectors/` waits by the clock that it was given, and by its steady reading: the
-world's time may be set.
+Invariant: whatever waits in `collectors/` waits by the clock that it was given, and by its steady reading:
+the world's time may be set.
 """
 
 import asyncio
