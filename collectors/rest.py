@@ -192,8 +192,9 @@ class BinanceRest:
         answer = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT, hurried=hurried)
         page = self._understood(parse_agg_trades, answer.body)
         self._malformed_rows += len(page.malformed)
-        for malformed in page.malformed:
-            log.warning("row skipped", reason=malformed.reason, text=malformed.text)
+        if page.malformed:
+            first = page.malformed[0]
+            log.warning("rows skipped", rows=len(page.malformed), reason=first.reason, text=first.text)
         if page.malformed and not len(page.trades):
             raise RestAway(f"{self.base_url}: a page of {len(page.malformed)} rows without a readable one")
         return page
