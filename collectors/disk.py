@@ -1,9 +1,11 @@
 """The recorder's writes, and what is told of a disk that refuses them.
 
-Invariant: failures in a row are one failure, whose beginning and end are logged; none is raised.
+Invariant: failures in a row are one failure, whose beginning and end are logged; none is raised. Writes wait
+for no other work off the event loop, such as the look-up of names.
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 
 import structlog
 
@@ -22,18 +24,24 @@ class Disk:
         # How many trades had been refused when the failure began; None while the disk writes.
         self._refused_before: int | None = None
         self._awaiting = 0
+        self._thread = ThreadPoolExecutor(1, "ledger")
 
     async def flush(self) -> None:
         """Write what awaits it, off the event loop."""
         loop = asyncio.get_running_loop()
         began_s = loop.time()
         try:
-            await asyncio.to_thread(self._ledger.flush)
+            await loop.run_in_executor(self._thread, self._ledger.flush)
         except LedgerError as error:
             self._note_failure(error)
         else:
             self._note_success()
         self.flush_took_s = loop.time() - began_s
+
+    async def close(self) -> None:
+        """Write what awaits it; nothing is written any more then."""
+        await self.flush()
+        self._thread.shutdown(wait=False)
 
     def _note_failure(self, error: LedgerError) -> None:
         condition = self._ledger.condition

@@ -32,8 +32,6 @@ CLOCK_SKEW_MS = 5_000
 # What is taken of a ring at once, and how many texts are read between two looks at the time.
 MOST_TAKEN = 4_000
 STEP = 100
-# While little comes, texts are gathered for so long, so that numpy has something to do.
-GATHER_S = 0.1
 MOST_LAG_WINDOW_MS = 60_000
 
 
@@ -41,7 +39,7 @@ class Stream:
     """What connections bring of some symbols, on its way to the ledger.
 
     `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol, `gaps` what
-    is missing.
+    is missing. While little comes, texts are gathered for `gather_s`.
     """
 
     def __init__(
@@ -52,12 +50,14 @@ class Stream:
         watch: Watch,
         gaps: GapReports,
         filled: asyncio.Event,
+        gather_s: float,
     ) -> None:
         self._ledger = ledger
         self._clock = clock
         self._watch = watch
         self._gaps = gaps
         self._filled = filled
+        self._gather_s = gather_s
         self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
             runs = ledger.runs(symbol)
@@ -125,7 +125,7 @@ class Stream:
             if self._left:
                 self._filled.set()
             if not stop.is_set():
-                await asyncio.sleep(0 if self._behind else GATHER_S)
+                await self._clock.sleep(0 if self._behind else self._gather_s)
 
     @property
     def _left(self) -> int:
