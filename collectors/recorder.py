@@ -86,7 +86,7 @@ class Recorder:
             rule=rule,
         )
         self._record([])
-        self._disk = Disk(ledger)
+        self._disk = Disk(ledger, clock, lambda: self._stream.symbols)
 
     # What readers ask
 
@@ -146,6 +146,8 @@ class Recorder:
             refused=counts.refused,
             flush_s=self._disk.flush_took_s,
             most_lag_ms=self._stream.most_lag_ms,
+            durable_lag_ms=self._disk.durable_lag_ms,
+            errors=counts.errors,
         )
 
     # Start and end

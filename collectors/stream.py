@@ -258,13 +258,14 @@ class Stream:
         turn = Turn()
         for recording in list(self._recordings.values()):
             now, trades = recording.figures(), recording.take_trades()
+            runs = self._ledger.runs(now.symbol)
             log.info(
                 "recorded",
                 symbol=now.symbol,
                 trades=trades,
                 per_s=round(trades / over_s, 1),
                 lag_ms=now.lag_ms,
-                head=now.head,
+                head=runs[-1].last_id if runs else None,
                 missing=self._ledger.missing(now.symbol),
             )
             await turn.give_way()

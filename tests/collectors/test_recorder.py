@@ -438,11 +438,14 @@ def test_names_that_are_looked_up_in_vain_hold_up_no_write(tmp_path: Path) -> No
     async def run() -> None:
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
-                async with recording(ledger, exchange):
+                async with recording(ledger, exchange) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
+                    await until(lambda: recorder.figures().durable_lag_ms is not None)
                     busy = [asyncio.create_task(asyncio.to_thread(is_free.wait, 60)) for _ in range(64)]
                     await until(lambda: ledger.condition.unwritten > 0)
                     await until(lambda: ledger.condition.unwritten == 0)
+                    newest_ms = ledger.runs("BTCUSDT")[-1].last_ms
+                    assert 0 <= (recorder.figures().durable_lag_ms or -1) <= wall_ms() - newest_ms + 5_000
                     is_free.set()
                     await asyncio.gather(*busy)
 
