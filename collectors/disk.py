@@ -67,7 +67,7 @@ class Disk:
 
     def _note_success(self, heads: dict[str, Run]) -> None:
         new_ms = [head.last_ms for symbol, head in heads.items() if self._is_new(symbol, head)]
-        if new_ms and self._durable:
+        if new_ms:
             self.durable_lag_ms = self._clock() - min(new_ms)
         self._durable = heads
         if self._refused_before is not None:
@@ -77,4 +77,4 @@ class Disk:
 
     def _is_new(self, symbol: str, head: Run) -> bool:
         durable = self._durable.get(symbol)
-        return durable is None or head.last_id > durable.last_id
+        return durable is not None and head.last_id > durable.last_id
