@@ -38,7 +38,8 @@ class LinkFigures:
 class Figures:
     """All of it. `lines` is how many links there should be. `ends` counts links that ended by host and close
     code; `replaced` and `refused` are others that a line opened anew for. `most_lag_ms` is the greatest
-    lag of any link in the last minute or two."""
+    lag of any link in the last minute or two, `durable_lag_ms` the greatest from a symbol's newest trade to
+    the end of the last write that took some in; `errors` counts the exchange's refusals on links."""
 
     symbols: tuple[SymbolFigures, ...]
     links: tuple[LinkFigures, ...]
@@ -50,3 +51,5 @@ class Figures:
     refused: int
     flush_s: float
     most_lag_ms: int | None = None
+    durable_lag_ms: int | None = None
+    errors: int = 0

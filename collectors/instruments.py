@@ -18,7 +18,8 @@ from storage.trades import Instrument
 
 log = structlog.get_logger()
 
-PREPARE_S = 5.0
+# Links are to be up within 5 s of the start.
+PREPARE_S = 2.0
 REST_AWAY_S = 2.0
 # A halt should be named within the hour; filters change a few times a year.
 EVERY_S = 3_600.0

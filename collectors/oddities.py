@@ -27,6 +27,7 @@ class Counts:
     malformed: int = 0
     dropped: int = 0
     refused: int = 0
+    errors: int = 0
 
 
 class Oddities:
@@ -43,6 +44,7 @@ class Oddities:
     def note_unread(self, link: int, parsed: Parsed) -> None:
         """Texts that are none, and what the exchange refused."""
         self.counts.malformed += len(parsed.malformed)
+        self.counts.errors += len(parsed.errors)
         for malformed in parsed.malformed:
             if self._may_tell("malformed"):
                 log.warning("message skipped", link=link, reason=malformed.reason, text=malformed.text)

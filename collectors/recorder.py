@@ -86,7 +86,7 @@ class Recorder:
             rule=rule,
         )
         self._record([])
-        self._disk = Disk(ledger)
+        self._disk = Disk(ledger, clock, lambda: self._stream.symbols)
 
     # What readers ask
 
@@ -146,6 +146,8 @@ class Recorder:
             refused=counts.refused,
             flush_s=self._disk.flush_took_s,
             most_lag_ms=self._stream.most_lag_ms,
+            durable_lag_ms=self._disk.durable_lag_ms,
+            errors=counts.errors,
         )
 
     # Start and end
@@ -165,6 +167,7 @@ class Recorder:
             self._watch,
             self._gaps,
             self._filled,
+            self._timing.gather_s,
             self._clock_check.exchange_ms,
         )
         self._looks = Looks(
@@ -184,7 +187,9 @@ class Recorder:
         self._keep_known_symbols()
         self._lines.lay(self._stream.symbols, self._stream.add)
         work = {
+            "settle": self._settle_forever,
             "flush": self._flush_forever,
+            "summary": self._summarise_forever,
             "filters": self._keep_learning,
             "watch": self._watch_forever,
             "silence": self._looks.at_silences,
@@ -205,7 +210,7 @@ class Recorder:
             self._stream.wake()
             await pump
             self._stream.drain()
-            await self._disk.flush()
+            await self._disk.close()
             await self._gaps.look(self._stream.symbols)
 
     async def _keep_learning(self) -> None:
@@ -229,18 +234,24 @@ class Recorder:
             self._lines.rotate(self._watch, self._ledger.runs)
             self._lines.act_on(self._watch.judge(self._lines.watched(), self._clock.steady_ms()))
 
-    # The disk
+    # By the second, by the minute
 
-    async def _flush_forever(self) -> None:
-        summed_ms = self._clock.steady_ms()
+    async def _settle_forever(self) -> None:
+        """Whatever becomes of the disk, what is waited for is not waited for longer."""
         while True:
             await self._clock.sleep(self._timing.flush_s)
             self._stream.settle()
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await self._clock.sleep(self._timing.flush_s)
             await self._disk.flush()
-            over_s = (self._clock.steady_ms() - summed_ms) / 1000
-            if over_s >= SUMMARY_S:
-                summed_ms = self._clock.steady_ms()
-                await self._stream.summarise(over_s)
+
+    async def _summarise_forever(self) -> None:
+        while True:
+            began_ms = self._clock.steady_ms()
+            await self._clock.sleep(SUMMARY_S)
+            await self._stream.summarise((self._clock.steady_ms() - began_ms) / 1000)
 
 
 async def lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:

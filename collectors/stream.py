@@ -32,8 +32,6 @@ CLOCK_SKEW_MS = 5_000
 # What is taken of a ring at once, and how many texts are read between two looks at the time.
 MOST_TAKEN = 4_000
 STEP = 100
-# While little comes, texts are gathered for so long, so that numpy has something to do.
-GATHER_S = 0.1
 MOST_LAG_WINDOW_MS = 60_000
 
 
@@ -41,7 +39,8 @@ class Stream:
     """What connections bring of some symbols, on its way to the ledger.
 
     `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol, `gaps` what
-    is missing; `exchange_ms` is the exchange's time as far as is known.
+    is missing; `exchange_ms` is the exchange's time as far as is known. While little comes, texts are
+    gathered for `gather_s`.
     """
 
     def __init__(
@@ -52,6 +51,7 @@ class Stream:
         watch: Watch,
         gaps: GapReports,
         filled: asyncio.Event,
+        gather_s: float,
         exchange_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
@@ -59,6 +59,7 @@ class Stream:
         self._watch = watch
         self._gaps = gaps
         self._filled = filled
+        self._gather_s = gather_s
         self._exchange_ms = exchange_ms
         self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
@@ -127,7 +128,7 @@ class Stream:
             if self._left:
                 self._filled.set()
             if not stop.is_set():
-                await asyncio.sleep(0 if self._behind else GATHER_S)
+                await self._clock.sleep(0 if self._behind else self._gather_s)
 
     @property
     def _left(self) -> int:
@@ -192,9 +193,8 @@ class Stream:
         else:
             delivered.newest_id = max(delivered.newest_id, newest_id)
         traded_ms = int(rows.time_ms[newest])
-        connection.trade_lag_ms = (
-            received_ms - traded_ms
-        )  # less than 0: the steady clock counts from anywhere
+        # Of any sign: the steady clock counts from anywhere.
+        connection.trade_lag_ms = received_ms - traded_ms
         self._watch.note_lag(connection.trade_lag_ms, received_ms)
         self._watch.note(symbol, newest_id, traded_ms, received_ms)
 
@@ -263,13 +263,14 @@ class Stream:
         turn = Turn()
         for recording in list(self._recordings.values()):
             now, trades = recording.figures(), recording.take_trades()
+            runs = self._ledger.runs(now.symbol)
             log.info(
                 "recorded",
                 symbol=now.symbol,
                 trades=trades,
                 per_s=round(trades / over_s, 1),
                 lag_ms=now.lag_ms,
-                head=now.head,
+                head=runs[-1].last_id if runs else None,
                 missing=self._ledger.missing(now.symbol),
             )
             await turn.give_way()

@@ -20,6 +20,8 @@ class Timing:
     """
 
     flush_s: float = 1.0
+    # While little comes, texts are gathered for so long, so that numpy has something to do.
+    gather_s: float = 0.1
     watch_s: float = 1.0
     mute_s: float = 45.0
     behind_s: float = 120.0

@@ -71,6 +71,9 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
         "Messages given up because too many awaited parsing; REST brings their trades.",
         value=figures.dropped,
     )
+    yield CounterMetricFamily(
+        "tapedeck_link_errors", "What the exchange refused on a link, in words.", value=figures.errors
+    )
     yield GaugeMetricFamily("tapedeck_links", "Links that are up.", value=len(figures.links))
     yield GaugeMetricFamily("tapedeck_links_wanted", "Links that should be up.", value=figures.lines)
     yield GaugeMetricFamily(
@@ -84,6 +87,12 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
     )
     _add(most_lag, [], _in_s(figures.most_lag_ms))
     yield most_lag
+    durable_lag = GaugeMetricFamily(
+        "tapedeck_durable_lag_seconds",
+        "From a symbol's newest trade to the end of the write that took it in.",
+    )
+    _add(durable_lag, [], _in_s(figures.durable_lag_ms))
+    yield durable_lag
     ends = CounterMetricFamily(
         "tapedeck_link_ends",
         "Links that ended, by close code (1006: none), were replaced, or refused.",

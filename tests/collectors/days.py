@@ -20,6 +20,7 @@ MINUTE_S = 60.0
 # A tenth of a second of the machine is a minute here; a busy one needs room.
 TIMING = Timing(
     flush_s=4 * MINUTE_S,
+    gather_s=MINUTE_S,
     watch_s=MINUTE_S,
     mute_s=15 * MINUTE_S,
     behind_s=120 * MINUTE_S,

@@ -18,6 +18,7 @@ DAY_SPEED = 2_000
 UNHURRIED = replace(
     REAL,
     flush_s=20,
+    gather_s=10,
     watch_s=20,
     mute_s=10 * HOUR_S,
     behind_s=10 * HOUR_S,

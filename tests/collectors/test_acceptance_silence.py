@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-import collectors.stream as stream_module
 from collectors.exchange.faults import (
     AnyFault,
     Deaf,
@@ -28,7 +27,7 @@ from .acceptance import Rig, at_rates, rig
 
 QUIET = 1 / 3_600
 # At a thousand times the world's speed 45 s are less than a busy machine's hesitation.
-UNHURRIED = replace(REAL, mute_s=900, behind_s=1_800)
+UNHURRIED = replace(REAL, gather_s=2, mute_s=900, behind_s=1_800)
 # When a lack is noticed, and the attempt to replace the link.
 SOME_S = 30
 # Of the clock's time, that a busy machine takes to parse, to ask and to take in.
@@ -94,13 +93,6 @@ def test_what_is_mute_beside_another_link_is_replaced_within_its_bound(
     asyncio.run(run())
 
 
-@pytest.fixture
-def unbatched(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Texts are gathered by the world's clock: at twenty times its speed, a busy symbol would seem quiet."""
-    monkeypatch.setattr(stream_module, "GATHER_S", stream_module.GATHER_S / 20)
-
-
-@pytest.mark.usefixtures("unbatched")
 def test_what_is_mute_everywhere_is_found_by_asking_rest(tmp_path: Path) -> None:
     """(e) S2 on both links: no link shows that the other lacks something; REST does, and until it is asked
     the symbol counts as complete, not longer. Later, nothing does that is not, while the links are mute."""
@@ -129,7 +121,6 @@ def test_what_is_mute_everywhere_is_found_by_asking_rest(tmp_path: Path) -> None
     asyncio.run(run())
 
 
-@pytest.mark.usefixtures("unbatched")
 @pytest.mark.parametrize(
     ("per_s", "found_s", "lasts_s", "short"),
     [
@@ -172,7 +163,6 @@ def test_what_is_mute_on_whatever_replaces_it_too_counts_as_complete_once_at_the
     asyncio.run(run())
 
 
-@pytest.mark.usefixtures("unbatched")
 def test_a_shutdown_is_acted_on_while_rest_is_to_be_left_alone(tmp_path: Path) -> None:
     """(e) S2 on both links and a ban: the look at the silence waits for its end, links do not."""
 
@@ -196,7 +186,6 @@ def test_a_shutdown_is_acted_on_while_rest_is_to_be_left_alone(tmp_path: Path) -
     asyncio.run(run())
 
 
-@pytest.mark.usefixtures("unbatched")
 def test_of_a_symbol_of_which_nothing_is_held_rest_is_asked_nothing_and_nothing_is_known(
     tmp_path: Path,
 ) -> None:
@@ -215,7 +204,6 @@ def test_of_a_symbol_of_which_nothing_is_held_rest_is_asked_nothing_and_nothing_
     asyncio.run(run())
 
 
-@pytest.mark.usefixtures("unbatched")
 def test_a_silence_that_rest_cannot_be_asked_about_counts_as_known_for_a_bounded_time(
     tmp_path: Path,
 ) -> None:

@@ -15,10 +15,12 @@ from websockets.asyncio.server import ServerConnection, serve
 from collectors import disk as disk_module
 from collectors.certification import Rule
 from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.exchange.faults import Drop, RestReply
 from collectors.instruments import NoSymbols
 from collectors.oddities import MOST_TOLD
 from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
+from collectors.timing import REAL, Timing
 from storage import ledger as ledger_module
 from storage.database import Database
 from storage.errors import StoreUnavailable, VenueMismatch
@@ -40,6 +42,7 @@ async def recording(
     links: int = 1,
     stream_url: str | None = None,
     rule: Rule | None = None,
+    timing: Timing = REAL,
 ) -> AsyncIterator[Recorder]:
     async with BinanceRest(exchange.rest_url, wall_ms) as rest:
         recorder = Recorder(
@@ -51,6 +54,7 @@ async def recording(
             clock=wall_ms,
             rest_lag_ms=500,
             rule=rule,
+            timing=timing,
         )
         await recorder.prepare()
         stop = asyncio.Event()
@@ -389,3 +393,63 @@ def test_trades_beyond_the_bound_are_named_counted_and_fetched_when_the_disk_wri
     assert refused["refused"] > 0
     assert recovered["refused"] > 300
     assert recovered["awaited_disk"] > 0
+
+
+def test_a_disk_that_hangs_neither_hides_a_gap_nor_holds_up_what_comes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A write does not return; meanwhile the only link loses trades."""
+    hangs, is_free = threading.Event(), threading.Event()
+    written = Database.write
+
+    def hang(database: Database, *records: Any) -> None:
+        hangs.set()
+        assert is_free.wait(60)
+        written(database, *records)
+
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange):
+                    await until(lambda: len(held(ledger)) > 100)
+                    monkeypatch.setattr(Database, "write", hang)
+                    await until(hangs.is_set)
+                    exchange.inject(RestReply())
+                    exchange.inject(Drop(until_s=0.5))
+                    await until(lambda: bool(ledger.gaps("BTCUSDT")))
+                    head = ledger.runs("BTCUSDT")[-1].last_id
+                    await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 500)
+                    assert not is_free.is_set()
+                    is_free.set()
+                    exchange.clear()
+                    await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
+                assert_equals_exchange(ledger, exchange)
+
+    try:
+        asyncio.run(run())
+    finally:
+        is_free.set()
+
+
+def test_names_that_are_looked_up_in_vain_hold_up_no_write(tmp_path: Path) -> None:
+    """The threads that asyncio shares out for it, and for all else, are busy."""
+    is_free = threading.Event()
+
+    async def run() -> None:
+        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange) as recorder:
+                    await until(lambda: len(held(ledger)) > 100)
+                    await until(lambda: recorder.figures().durable_lag_ms is not None)
+                    busy = [asyncio.create_task(asyncio.to_thread(is_free.wait, 60)) for _ in range(64)]
+                    await until(lambda: ledger.condition.unwritten > 0)
+                    await until(lambda: ledger.condition.unwritten == 0)
+                    newest_ms = ledger.runs("BTCUSDT")[-1].last_ms
+                    assert 0 <= (recorder.figures().durable_lag_ms or -1) <= wall_ms() - newest_ms + 5_000
+                    is_free.set()
+                    await asyncio.gather(*busy)
+
+    try:
+        asyncio.run(run())
+    finally:
+        is_free.set()

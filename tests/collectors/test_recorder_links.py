@@ -17,6 +17,9 @@ from collectors.exchange.faults import Conflict, End, Malformed, Refuse
 from collectors.figures import LinkFigures
 from collectors.lines import MOST_NAMES
 from collectors.links import stream_path
+from collectors.stream_frames import Parsed
+from collectors.timing import Timing
+from collectors.turn import Turn
 from storage.ledger import TradeLedger
 from storage.trades import Instrument, TradeColumns
 from tests.clock import wall_ms
@@ -71,17 +74,24 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
 def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser pauses for two seconds at a time."""
+    """The parser takes two seconds at a time."""
+    parse, takes_s = stream_module._parse, 2.0
+
+    async def parse_slowly(texts: list[bytes], turn: Turn) -> Parsed:
+        await asyncio.sleep(takes_s)
+        return await parse(texts, turn)
+
     monkeypatch.setattr(links_module, "MOST_TEXTS", 100)
-    monkeypatch.setattr(stream_module, "GATHER_S", 2.0)
+    monkeypatch.setattr(stream_module, "_parse", parse_slowly)
 
     async def run() -> None:
+        nonlocal takes_s
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange) as recorder:
                     await until(lambda: recorder.figures().dropped > 300)
                     assert recorder.figures().links[0].waiting <= 100
-                    monkeypatch.setattr(stream_module, "GATHER_S", 0.02)
+                    takes_s = 0.0
                     head = ledger.runs("BTCUSDT")[-1].last_id
                     await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 1_500, within_s=60)
                     await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
@@ -99,14 +109,12 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
 
 
 def test_a_connection_that_ends_while_messages_await_parsing_counts_until_then_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(stream_module, "GATHER_S", 0.5)
-
     async def run() -> None:
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
-                async with recording(ledger, exchange) as recorder:
+                async with recording(ledger, exchange, timing=Timing(gather_s=0.5)) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
                     exchange.inject(End())
                     exchange.inject(Refuse())

@@ -25,6 +25,8 @@ FIGURES = Figures(
     refused=0,
     flush_s=0.012,
     most_lag_ms=41_000,
+    durable_lag_ms=900,
+    errors=4,
 )
 
 
@@ -53,6 +55,8 @@ def test_symbols_and_links_are_told_with_their_labels() -> None:
     assert found["tapedeck_links",] == 1
     assert found["tapedeck_flush_seconds",] == 0.012
     assert found["tapedeck_most_lag_seconds",] == 41
+    assert found["tapedeck_durable_lag_seconds",] == 0.9
+    assert found["tapedeck_link_errors_total",] == 4
 
 
 def test_what_is_not_known_yet_has_no_sample() -> None:
