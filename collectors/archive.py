@@ -171,7 +171,7 @@ class Archive:
                     raise ArchiveAway(f"{self.base_url}{path}: status {reply.status_code}")
                 yield reply
         except httpx.HTTPError as error:
-            raise ArchiveAway(f"{self.base_url}{path}: {error or type(error).__name__}") from error
+            raise ArchiveAway(f"{self.base_url}{path}: {str(error) or type(error).__name__}") from error
 
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

@@ -1,7 +1,7 @@
 """When a websocket may be opened: pauses between a line's attempts, and what all of them together may use.
 
-Invariant: in any window of 300 s there are fewer attempts than the exchange allows one address, a host that
-asked for silence gets it, and replacing what still runs leaves room for what is down. No I/O and no clock.
+Invariant: in any window of 300 s there are fewer attempts than the exchange allows one address, and replacing
+what still runs leaves room for what is down. No I/O and no clock; times are those of a steady one.
 """
 
 import math
@@ -41,22 +41,16 @@ class Attempts:
         self._most = most
         self._most_to_replace = most_to_replace
         self._made: deque[int] = deque()
-        self._barred: dict[str, float] = {}
 
-    def free_ms(self, host: str, now_ms: int, *, replacing: bool = False) -> float:
-        """From when on one may be made at that host: not after `now_ms` means now."""
+    def free_ms(self, now_ms: int, *, replacing: bool = False) -> float:
+        """From when on one may be made: not after `now_ms` means now."""
         self._forget(now_ms)
         most = self._most_to_replace if replacing else self._most
-        room_ms = self._made[-most] + WINDOW_MS if len(self._made) >= most else -math.inf
-        return max(room_ms, self._barred.get(host, -math.inf))
+        return self._made[-most] + WINDOW_MS if len(self._made) >= most else -math.inf
 
     def made(self, now_ms: int) -> None:
         """One is being made."""
         self._made.append(now_ms)
-
-    def bar(self, host: str, seconds: float, now_ms: int) -> None:
-        """The host asked for silence."""
-        self._barred[host] = max(self._barred.get(host, -math.inf), now_ms + seconds * 1000)
 
     def in_window(self, now_ms: int) -> int:
         """How many were made in the last 300 s; from any thread."""
@@ -65,6 +59,3 @@ class Attempts:
     def _forget(self, now_ms: int) -> None:
         while self._made and self._made[0] <= now_ms - WINDOW_MS:
             self._made.popleft()
-        # A clock that was set back: what seems to lie ahead was made just now.
-        while self._made and self._made[-1] > now_ms:
-            self._made = deque(min(made_ms, now_ms) for made_ms in self._made)

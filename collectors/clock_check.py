@@ -37,7 +37,20 @@ class ClockCheck:
     def __init__(self, rest: BinanceRest, clock: Clock) -> None:
         self._rest = rest
         self._clock = clock
-        self.offset: Offset | None = None
+        self._ahead_ms: int | None = None  # the exchange's clock, of our steady one
+        self._round_trip_ms = 0
+        self._was_large = False
+
+    def exchange_ms(self) -> int:
+        """The exchange's time, UTC milliseconds: it goes on when ours is set. Ours before it was asked."""
+        return self._clock() if self._ahead_ms is None else self._clock.steady_ms() + self._ahead_ms
+
+    @property
+    def offset(self) -> Offset | None:
+        """Of now: it changes when our clock is set. None before the exchange was asked."""
+        if self._ahead_ms is None:
+            return None
+        return Offset(self.exchange_ms() - self._clock(), self._round_trip_ms)
 
     async def run(self) -> None:
         """Compare until it is cancelled."""
@@ -53,12 +66,16 @@ class ClockCheck:
     async def compare(self) -> Offset:
         """Raises `RestError`."""
         told = await self._rest.server_time()
-        offset = Offset(told.time_ms - (told.sent_ms + told.came_ms) // 2, told.came_ms - told.sent_ms)
-        was_large = self.offset is not None and self.offset.is_large
-        self.offset, self._rest.budget.offset_ms = offset, offset.offset_ms
+        self._ahead_ms = self._rest.budget.offset_ms = told.time_ms - (told.sent_ms + told.came_ms) // 2
+        self._round_trip_ms = told.came_ms - told.sent_ms
+        offset = Offset(self.exchange_ms() - self._clock(), self._round_trip_ms)
+        self._tell(offset)
+        return offset
+
+    def _tell(self, offset: Offset) -> None:
+        was_large, self._was_large = self._was_large, offset.is_large
         facts = {"offset_ms": offset.offset_ms, "round_trip_ms": offset.round_trip_ms}
         if offset.is_large and not was_large:
             log.warning("clock differs from the exchange's", **facts, fix="set this machine's clock, by NTP")
         elif was_large and not offset.is_large:
             log.info("clock agrees with the exchange's again", **facts)
-        return offset

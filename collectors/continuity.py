@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(slots=True, eq=False)
 class Voucher:
-    """The stretch of trade times that a connection vouches for; it began at `since_ms` by our clock."""
+    """The stretch of trade times that a connection vouches for; it began at `since_ms`, steady."""
 
     since_ms: int
     from_ms: int | None = None
@@ -68,7 +68,7 @@ class Known:
         return replace(self, until_ms=max(self.until_ms or 0, event_ms))
 
     def shown(self, vouchers: Sequence[Voucher], until_ms: int) -> "Known":
-        """REST has nothing that we lack of what was traded before `until_ms` of our clock."""
+        """REST has nothing that we lack of what was traded before `until_ms` of our steady clock."""
         if self.doubted:
             return self
         return replace(self, joined=self.joined.union(v for v in vouchers if v.since_ms <= until_ms))

@@ -36,7 +36,7 @@ class GapReports:
     def opened(self, symbol: str, gaps: Iterable[Gap], *, is_news: bool) -> None:
         """The stream has jumped over ids; no news are those missed before the start."""
         for gap in gaps:
-            if self._followers[symbol].opened(gap, self._clock()):
+            if self._followers[symbol].opened(gap, self._clock.steady_ms()):
                 tell = log.warning if is_news else log.info
                 tell(
                     "gap opened",
@@ -63,7 +63,7 @@ class GapReports:
         runs = self._ledger.runs(symbol)
         history = self._ledger.history_wanted(symbol)
         gaps, oldest_id = self._ledger.gaps(symbol), runs[0].first_id if runs else 0
-        for change in self._followers[symbol].look(gaps, oldest_id, self._clock(), history):
+        for change in self._followers[symbol].look(gaps, oldest_id, self._clock.steady_ms(), history):
             _tell(symbol, change)
 
 

@@ -4,7 +4,7 @@ While a connection is being replaced the line has two of them: the old one goes 
 proven itself, and where the old one ends before, the successor takes over.
 
 Invariant: a line decides nothing about trades; it opens, closes and counts. What it is given up for, others
-say.
+say. It waits by the steady clock.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from collectors.attempts import Attempts, Backoff
 from collectors.clock import Clock, sleep_unless
+from collectors.kept_bars import KeptBars
 from collectors.links import Connection, open_connection
 from collectors.rotation import planned_end
 from collectors.timing import Timing
@@ -34,6 +35,7 @@ class Line:
         symbols: Sequence[str],
         *,
         attempts: Attempts,
+        bars: KeptBars,
         clock: Clock,
         timing: Timing,
         filled: asyncio.Event,
@@ -46,6 +48,7 @@ class Line:
         self.connections: list[Connection] = []
         self.host = urlsplit(url).netloc
         self._attempts = attempts
+        self._bars = bars
         self._clock = clock
         self._timing = timing
         self._filled = filled
@@ -64,7 +67,7 @@ class Line:
             self._changed.clear()
             if not self._lacks_one:
                 await self._changed.wait()
-            elif (wait_ms := self._free_ms - self._clock()) > 0:
+            elif (wait_ms := self._wait_ms()) > 0:
                 await sleep_unless(self._changed, self._clock, wait_ms / 1000)
             else:
                 await self._attempt()
@@ -115,7 +118,7 @@ class Line:
         delay_s = self._replace_pause.next()
         log.warning("successor given up", host=self.host, link=successor.number, why=why, **facts)
         self._let_go(successor)
-        self._replace_not_before_ms = self._clock() + delay_s * 1000
+        self._replace_not_before_ms = self._clock.steady_ms() + delay_s * 1000
 
     # Opening
 
@@ -123,33 +126,31 @@ class Line:
     def _lacks_one(self) -> bool:
         return len(self.connections) < (2 if self._replaces else 1)
 
-    @property
-    def _free_ms(self) -> float:
-        replacing = bool(self.connections)
-        free_ms = self._attempts.free_ms(self.host, self._clock(), replacing=replacing)
+    def _wait_ms(self) -> float:
+        now_ms, replacing = self._clock.steady_ms(), bool(self.connections)
+        free_ms = self._attempts.free_ms(now_ms, replacing=replacing)
         pause_ms = self._replace_not_before_ms if replacing else self._not_before_ms
-        return max(free_ms, pause_ms)
+        return max(free_ms - now_ms, pause_ms - now_ms, self._bars.left_ms("stream", self.host))
 
     async def _attempt(self) -> None:
-        self._attempts.made(self._clock())
+        self._attempts.made(self._clock.steady_ms())
         try:
             connection = await open_connection(self.url, self.symbols, self._filled, self._clock)
         except InvalidStatus as refusal:
             status = refusal.response.status_code
-            self._failed(f"status {status}", _retry_after_s(refusal))
+            retry_after_s = _retry_after_s(refusal)
+            if retry_after_s is not None:
+                self._bars.bar("stream", self.host, retry_after_s, status)
+            self._failed(f"status {status}")
         except (OSError, TimeoutError, InvalidHandshake) as error:
-            self._failed(str(error) or type(error).__name__, None)
+            self._failed(str(error) or type(error).__name__)
         else:
             self._add(connection)
 
-    def _failed(self, error: str, retry_after_s: float | None) -> None:
+    def _failed(self, error: str) -> None:
         self.ends["refused"] += 1
-        now_ms = self._clock()
-        pause_s = self._pause.next()
-        if retry_after_s is not None:
-            self._attempts.bar(self.host, retry_after_s, now_ms)
-        self._not_before_ms = self._replace_not_before_ms = now_ms + pause_s * 1000
-        log.warning("link failed", host=self.host, error=error, retry_s=round(retry_after_s or pause_s, 1))
+        self._wait_a_while()
+        log.warning("link failed", host=self.host, error=error, retry_s=round(self._wait_ms() / 1000, 1))
 
     def _add(self, connection: Connection) -> None:
         lives = self._timing.least_life_s, self._timing.most_life_s
@@ -175,10 +176,16 @@ class Line:
 
     def _after_an_end(self, connection: Connection) -> None:
         """One that brought something for a while is followed at once, more or less; others more slowly."""
-        lived_s = (self._clock() - connection.opened_ms) / 1000
+        lived_s = connection.age_s(self._clock.steady_ms())
         if connection.received and lived_s >= self._timing.lasting_s:
             self._pause.reset()
-        self._not_before_ms = self._clock() + self._pause.next() * 1000
+        self._wait_a_while()
+
+    def _wait_a_while(self) -> None:
+        """Before whichever comes next: a new connection, or another successor to one that still runs."""
+        until_ms = self._clock.steady_ms() + self._pause.next() * 1000
+        self._not_before_ms = until_ms
+        self._replace_not_before_ms = max(self._replace_not_before_ms, until_ms)
 
     def _let_go(self, connection: Connection) -> None:
         """It counts no more; what it receives until it is closed is parsed still."""

@@ -14,6 +14,7 @@ from collectors.attempts import Attempts
 from collectors.binance import stream_name
 from collectors.clock import Clock
 from collectors.figures import LinkFigures
+from collectors.kept_bars import KeptBars
 from collectors.line import Line
 from collectors.links import Connection
 from collectors.rotation import is_proven, shards
@@ -27,11 +28,14 @@ MOST_NAMES = 7_500
 
 
 class Lines:
-    def __init__(self, urls: Sequence[str], clock: Clock, timing: Timing, filled: asyncio.Event) -> None:
+    def __init__(
+        self, urls: Sequence[str], clock: Clock, timing: Timing, filled: asyncio.Event, bars: KeptBars
+    ) -> None:
         self._urls = urls
         self._clock = clock
         self._timing = timing
         self._filled = filled
+        self._bars = bars
         self._lines: list[Line] = []
         self.attempts = Attempts()
 
@@ -50,6 +54,7 @@ class Lines:
                     url,
                     shard,
                     attempts=self.attempts,
+                    bars=self._bars,
                     clock=self._clock,
                     timing=self._timing,
                     filled=self._filled,
@@ -75,7 +80,7 @@ class Lines:
 
     def figures(self) -> tuple[LinkFigures, ...]:
         """The connections that are up."""
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         connections = [connection for line in self._lines for connection in list(line.connections)]
         return tuple(connection.figures(now_ms) for connection in connections)
 
@@ -89,7 +94,7 @@ class Lines:
     def rotate(self, watch: Watch, runs: Callable[[str], Sequence[Run]]) -> None:
         """Have successors where connections are about to end, and let those that have proven themselves
         take over."""
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         for line in self._lines:
             if line.current is None:
                 continue

@@ -42,7 +42,7 @@ _numbers = itertools.count(1)
 class Ring:
     """Texts on their way from a socket to the parser; the oldest are given up when it is full.
 
-    `filled` is set whenever there is something to take; rings may share it.
+    `filled` is set whenever there is something to take; rings may share it. Times are steady ones.
     """
 
     def __init__(self, filled: asyncio.Event, most_texts: int, most_bytes: int) -> None:
@@ -95,7 +95,7 @@ class _Receiver(ClientConnection):
 
     def data_received(self, data: bytes) -> None:
         """What comes in at once is taken in pieces between which others have their turn."""
-        self._received_ms = self._clock()
+        self._received_ms = self._clock.steady_ms()
         if len(data) <= PIECE and not self._pieces:
             super().data_received(data)
             return
@@ -153,7 +153,10 @@ class Delivered:
 
 @dataclass(slots=True, eq=False)
 class Connection:
-    """A connection that is up, or was; what the stream found in it is noted here."""
+    """A connection that is up, or was; what the stream found in it is noted here.
+
+    It was opened, and is to end, at moments of the steady clock.
+    """
 
     host: str
     symbols: Sequence[str]
@@ -164,7 +167,8 @@ class Connection:
     _socket: _Receiver
     number: int = field(default_factory=lambda: next(_numbers))
     delivered: dict[str, Delivered] = field(default_factory=dict)
-    # From the newest event, and from the newest trade, to their receipt; all links say the same of a trade.
+    # From the newest event to its receipt; and what of it is left, give or take the same for all connections,
+    # where a trade's own time is taken from the steady clock's: all links say the same of a trade.
     lag_ms: int | None = None
     trade_lag_ms: int | None = None
     shuts_down: bool = False
@@ -227,7 +231,7 @@ async def open_connection(
         ping_timeout=None,
     )
     assert isinstance(socket, _Receiver)
-    now_ms = clock()
+    now_ms = clock.steady_ms()
     host = urlsplit(url).netloc
     return Connection(host, symbols, ring, Voucher(now_ms), now_ms, now_ms, socket)
 

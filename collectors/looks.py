@@ -58,7 +58,7 @@ class Looks:
 
     async def _at_silence(self) -> None:
         """A symbol of which no connection has brought anything for long: REST says whether it is mute."""
-        asked_ms = self._clock()
+        asked_ms = self._clock.steady_ms()
         symbol = self._watch.to_look_at(asked_ms, self._may_be_asked)
         if symbol is None:
             return
@@ -68,11 +68,11 @@ class Looks:
             tell = log.debug if self._fails else log.warning
             tell("silence not looked into", symbol=symbol, error=str(error))
             self._fails = True
-            self._watch.look_failed(symbol, self._clock())
+            self._watch.look_failed(symbol, self._clock.steady_ms())
             return
         self._fails = False
         if offered == 0:
-            self._watch.looked(symbol, self._clock(), asked_ms - self._rest_lag_ms)
+            self._watch.looked(symbol, self._clock.steady_ms(), asked_ms - self._rest_lag_ms)
 
     def _may_be_asked(self, symbol: str) -> bool:
         """Whether a connection brings it that may be mute, and REST can be asked for what is newer."""
@@ -93,7 +93,7 @@ class Looks:
         ask REST whether it missed something. How many seconds to wait then."""
         recording, pause_ms = self._stream.recording(symbol), min(LOOK_MS, self._rest_lag_ms)
         since_ms = recording.up_since_ms
-        if since_ms is None or self._clock() - since_ms < pause_ms:
+        if since_ms is None or self._clock.steady_ms() - since_ms < pause_ms:
             return self._timing.flush_s
         if recording.is_synced or self._ledger.is_behind:
             return self._timing.flush_s
@@ -103,23 +103,22 @@ class Looks:
     async def _catch_up(self, symbol: str) -> int | None:
         """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
         None where it could not be asked."""
-        asked_ms = self._clock()
+        asked_ms, exchange_ms = self._clock.steady_ms(), self._clock_check.exchange_ms()
         found = await self._filling.catch_up(symbol)
         if found is None:
             return None
         if found.offered:
             self._note_shown(symbol, found)
         else:
-            until_ms, offset = asked_ms - self._rest_lag_ms, self._clock_check.offset
-            ahead_ms = 0 if offset is None else offset.offset_ms
-            self._stream.recording(symbol).shown(until_ms, until_ms + ahead_ms)
+            recording = self._stream.recording(symbol)
+            recording.shown(asked_ms - self._rest_lag_ms, exchange_ms - self._rest_lag_ms)
         return found.offered
 
     def _note_shown(self, symbol: str, found: Appended) -> None:
         """REST has rows that no connection had brought when it was asked. That there are none beyond them it
         does not say: a page may be short."""
         newest = self._ledger.runs(symbol)[-1]
-        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock(), shown_by_rest=True)
+        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock.steady_ms(), shown_by_rest=True)
         recording = self._stream.recording(symbol)
         if found.new:
             recording.doubt(newest.last_ms)

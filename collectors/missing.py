@@ -30,7 +30,7 @@ FLOOR_BELIEVED_MS = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class Floor:
-    """The first id of a symbol that REST has, 0 where that says nothing, and when that was asked (UTC ms)."""
+    """The first id of a symbol that REST has, 0 where that says nothing, and when that was asked, steady."""
 
     first_id: int
     asked_ms: int
@@ -61,7 +61,7 @@ class Missing:
         """The newest page to ask for, else ids that the exchange lacked and is to be asked for again."""
         now_ms = self._clock()
         absences = self._ledger.absences(self._symbol)
-        busy = [page.run for page in self.flying] + self.put_off.until_later(now_ms)
+        busy = [page.run for page in self.flying] + self.put_off.until_later(self._clock.steady_ms())
         spoken_for = [*busy, *map(span, absences), *self._below_floor()]
         page = newest_page(self._symbol, self.gaps(), spoken_for, self._kept_from_ms())
         return replace(page, overlaps=self.overlaps) if page else self._due(absences, busy, now_ms)
@@ -97,7 +97,7 @@ class Missing:
 
     def floor_is_fresh(self) -> bool:
         """Whether it was asked a short while ago where history begins."""
-        return self.floor is not None and self._clock() - self.floor.asked_ms < FLOOR_MS
+        return self.floor is not None and self._clock.steady_ms() - self.floor.asked_ms < FLOOR_MS
 
     def _due(self, absences: Sequence[Absence], busy: Sequence[Run], now_ms: int) -> Page | None:
         for absence in absences:
@@ -109,7 +109,11 @@ class Missing:
 
     def _below_floor(self) -> list[Run]:
         floor = self.floor
-        if floor is None or not floor.first_id or self._clock() - floor.asked_ms > FLOOR_BELIEVED_MS:
+        if (
+            floor is None
+            or not floor.first_id
+            or self._clock.steady_ms() - floor.asked_ms > FLOOR_BELIEVED_MS
+        ):
             return []
         return [Run(0, floor.first_id - 1, 0, 0)]
 

@@ -74,7 +74,7 @@ class Recorder:
         self._gaps = GapReports(ledger, clock)
         self._filled = asyncio.Event()
         self._stop_pump = asyncio.Event()
-        self._lines = Lines(stream_urls, clock, timing, self._filled)
+        self._lines = Lines(stream_urls, clock, timing, self._filled, rest.bars)
         self._filling = Filling(
             ledger,
             rest,
@@ -105,7 +105,7 @@ class Recorder:
         recording = self._stream.recording(symbol)
         if recording.up_since_ms is None or recording.is_doubted:
             return 0
-        return self._watch.silent_ms(symbol, self._clock())
+        return self._watch.silent_ms(symbol, self._clock.steady_ms())
 
     def warmup(self, symbol: str) -> Warmup | None:
         """What is still being fetched of a recorded symbol; None when nothing is."""
@@ -140,7 +140,7 @@ class Recorder:
             links=self._lines.figures(),
             lines=len(self._lines),
             ends=self._lines.ends(),
-            attempts=self._lines.attempts.in_window(self._clock()),
+            attempts=self._lines.attempts.in_window(self._clock.steady_ms()),
             malformed=counts.malformed,
             dropped=counts.dropped,
             refused=counts.refused,
@@ -158,7 +158,8 @@ class Recorder:
         self._record(self._instruments.symbols)
 
     def _record(self, symbols: Sequence[str]) -> None:
-        self._watch = Watch(symbols, self._timing, self._clock())
+        now_ms = self._clock.steady_ms()
+        self._watch = Watch(symbols, self._timing, now_ms, now_ms - self._clock())
         self._stream = Stream(
             self._ledger,
             symbols,
@@ -167,6 +168,7 @@ class Recorder:
             self._gaps,
             self._filled,
             self._timing.gather_s,
+            self._clock_check.exchange_ms,
         )
         self._looks = Looks(
             self._ledger,
@@ -230,7 +232,7 @@ class Recorder:
         while True:
             await self._clock.sleep(self._timing.watch_s)
             self._lines.rotate(self._watch, self._ledger.runs)
-            self._lines.act_on(self._watch.judge(self._lines.watched(), self._clock()))
+            self._lines.act_on(self._watch.judge(self._lines.watched(), self._clock.steady_ms()))
 
     # By the second, by the minute
 

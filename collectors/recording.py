@@ -49,7 +49,7 @@ class Recording:
 
     @property
     def up_since_ms(self) -> int | None:
-        """Since when, by our clock, a connection has been bringing all of it; None where none is."""
+        """Since when, by our steady clock, a connection has been bringing all of it; None where none is."""
         return min((voucher.since_ms for voucher in self._vouchers()), default=None)
 
     def figures(self) -> SymbolFigures:
@@ -68,7 +68,7 @@ class Recording:
         return [connection.voucher for connection in list(self.connections)]
 
     def _settled(self) -> Known:
-        waiting = self.sequencer.waiting or self._watch.is_overdue(self.symbol, self._clock())
+        waiting = self.sequencer.waiting or self._watch.is_overdue(self.symbol, self._clock.steady_ms())
         return self._known.settled(self._vouchers(), waiting=waiting)
 
     # What the connections bring
@@ -89,7 +89,7 @@ class Recording:
     # What REST shows
 
     def shown(self, until_ms: int, event_ms: int) -> None:
-        """Nothing is missing of what was traded before `until_ms` by our clock, `event_ms` by theirs."""
+        """Nothing is missing of what was traded before `until_ms`, steady, or `event_ms`, theirs."""
         self._known = self._known.shown(self._vouchers(), until_ms)
         if not self.sequencer.waiting:
             self.reach(event_ms)

@@ -1,4 +1,4 @@
-"""How much request weight may be spent: the exchange's limit by the minute, and what it asked to wait.
+"""How much request weight may be spent: the exchange's limit by the minute.
 
 Invariant: of a minute's limit no more than `share` is spent by all requests, and no more than `ordinary` by
 those that are in no hurry; the exchange's own count decides where it is the higher one; no I/O and no clock.
@@ -18,9 +18,10 @@ GUARD_MS = 250
 
 
 class WeightBudget:
-    """What may still be spent this minute; times are UTC milliseconds of the caller's clock.
+    """What may still be spent this minute; times are milliseconds of the caller's steady clock.
 
-    `offset_ms` is how far the exchange's clock is ahead of that one: its minutes count.
+    `offset_ms` is how far the exchange's clock is ahead of that one: its minutes count, and none of them
+    comes again because our time was set.
     """
 
     def __init__(
@@ -32,7 +33,6 @@ class WeightBudget:
         self._minute = 0
         self._used = 0
         self._ordinary = 0
-        self._barred_until_ms = 0
 
     def used(self, now_ms: int) -> int:
         """What has been spent this minute, by the higher of the two counts."""
@@ -40,8 +40,6 @@ class WeightBudget:
 
     def wait_ms(self, weight: int, now_ms: int, *, hurried: bool = True) -> int:
         """How long to wait before a request of this weight; 0 = send it, and it is counted."""
-        if now_ms < self._barred_until_ms:
-            return self._barred_until_ms - now_ms
         self._turn(now_ms)
         if not self._has_room(weight, hurried=hurried):
             return MINUTE_MS - self._in_minute_ms(now_ms)
@@ -60,10 +58,6 @@ class WeightBudget:
         """The exchange's own count, in the reply to a request sent then."""
         if self._minute_of(sent_ms) == self._minute:
             self._used = max(self._used, used)
-
-    def bar(self, seconds: int, now_ms: int) -> None:
-        """The exchange asked for silence."""
-        self._barred_until_ms = max(self._barred_until_ms, now_ms + seconds * 1000)
 
     def _turn(self, now_ms: int) -> None:
         if self._minute_of(now_ms) != self._minute:

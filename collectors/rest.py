@@ -1,8 +1,11 @@
 """Binance's public REST: one client for all of it, within the request weight that the exchange allows.
 
-Invariant: the exchange's own count decides (X-MBX-USED-WEIGHT-1M), and a 429 or 418 is obeyed to the second.
+Invariant: the exchange's own count decides (X-MBX-USED-WEIGHT-1M), and a 429 or 418 is obeyed to the second,
+whichever process met it. Waits go by the steady clock.
 """
 
+import asyncio
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +19,7 @@ import structlog
 
 from collectors.binance import ApiError, WireError
 from collectors.clock import Clock
+from collectors.kept_bars import KeptBars
 from collectors.links import LOOPBACK
 from collectors.request_weight import SHARE, WeightBudget
 from collectors.rest_bodies import (
@@ -34,6 +38,9 @@ AGG_TRADES_WEIGHT = 4
 EXCHANGE_INFO_WEIGHT = 20
 TIME_WEIGHT = 1
 PAGE = 1000
+# The exchange gives its own answer up after 10 s, and says so.
+REPLY_S = 15.0
+CONNECT_S = 5.0
 TOO_MANY = (429, 418)
 INVALID_SYMBOL = -1121
 
@@ -61,7 +68,7 @@ class RestRefused(RestError):
 
 @dataclass(frozen=True, slots=True)
 class ToldTime:
-    """The exchange's clock, and ours when the question was sent and when the answer came (UTC ms)."""
+    """The exchange's clock, UTC ms, and our steady one when the question was sent and the answer came."""
 
     time_ms: int
     sent_ms: int
@@ -71,7 +78,8 @@ class ToldTime:
 @dataclass(frozen=True, slots=True)
 class RestUse:
     """What was asked of REST since the start: replies by status (`none`: there was no answer), refusals for
-    too many requests by status and how long they asked to wait; the weight used this minute, and its limit.
+    too many requests by status and how long they asked to wait; the weight used this minute, and its limit;
+    rows of pages that could not be read.
     """
 
     replies: Mapping[str, int]
@@ -79,21 +87,50 @@ class RestUse:
     barred_s: int
     weight_used: int
     weight_limit: int
+    malformed_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    body: bytes
+    sent_ms: int
+    came_ms: int
 
 
 class BinanceRest:
-    """The requests that a recorder makes; every method raises `RestAway` or `RestRefused`."""
+    """The requests that a recorder makes; every method raises `RestAway` or `RestRefused`.
 
-    def __init__(self, base_url: str, clock: Clock, *, share: float = SHARE) -> None:
+    `bars` are the exchange's requests for silence; one longer than `patience_s` is no reason to wait, but to
+    say that REST is away.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        clock: Clock,
+        *,
+        share: float = SHARE,
+        reply_s: float = REPLY_S,
+        bars: KeptBars | None = None,
+        patience_s: float = math.inf,
+    ) -> None:
         self.base_url = base_url.rstrip("/")
-        self._clock = clock
+        self.bars = bars or KeptBars(clock)
         self.budget = WeightBudget(share=share)
+        # Until the exchange's clock has been asked; a time that is set later moves no minute.
+        self.budget.offset_ms = clock() - clock.steady_ms()
+        self._clock = clock
+        self._host = urlsplit(base_url).netloc
+        self._patience_s = patience_s
+        self._was_answered = False
+        self._first = asyncio.Lock()
         self._replies: Counter[str] = Counter()
         self._barred: Counter[str] = Counter()
         self._barred_s = 0
+        self._malformed_rows = 0
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
-            timeout=httpx.Timeout(15, connect=5),
+            timeout=httpx.Timeout(reply_s, connect=CONNECT_S),
             trust_env=urlsplit(base_url).hostname not in LOOPBACK,
         )
 
@@ -104,29 +141,28 @@ class BinanceRest:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._client.aclose()
+        await self.bars.written()
 
     async def exchange_info(self, symbols: Sequence[str]) -> ExchangeInfo:
         """Filters of the symbols; `RestRefused` with code -1121 when one of them does not exist."""
         several = {"symbols": msgspec.json.encode(list(symbols)).decode()}
         query = {"symbol": symbols[0]} if len(symbols) == 1 else several
-        body = await self._get("/api/v3/exchangeInfo", query, EXCHANGE_INFO_WEIGHT, hurried=False)
-        info = self._understood(parse_exchange_info, body)
+        answer = await self._get("/api/v3/exchangeInfo", query, EXCHANGE_INFO_WEIGHT, hurried=False)
+        info = self._understood(parse_exchange_info, answer.body)
         self.budget.limit = info.weight_limit
         return info
 
     async def server_time(self) -> ToldTime:
         """The exchange's clock."""
-        await self._until_allowed(TIME_WEIGHT, hurried=False)
-        sent_ms = self._clock()
-        body = await self._send("/api/v3/time", {})
-        return ToldTime(self._understood(parse_server_time, body), sent_ms, self._clock())
+        answer = await self._get("/api/v3/time", {}, TIME_WEIGHT, hurried=False)
+        return ToldTime(self._understood(parse_server_time, answer.body), answer.sent_ms, answer.came_ms)
 
     @property
     def use(self) -> RestUse:
         """What has been asked so far."""
-        used = self.budget.used(self._clock())
+        used = self.budget.used(self._clock.steady_ms())
         replies, barred = dict(self._replies), dict(self._barred)
-        return RestUse(replies, barred, self._barred_s, used, self.budget.limit)
+        return RestUse(replies, barred, self._barred_s, used, self.budget.limit, self._malformed_rows)
 
     async def page_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> AggTradesPage:
         """Up to 1,000 rows from `first_id` on, and what could not be read of them.
@@ -153,36 +189,48 @@ class BinanceRest:
         return (await self._agg_trades({"symbol": symbol, "limit": PAGE})).trades
 
     async def _agg_trades(self, query: Mapping[str, str | int], *, hurried: bool = True) -> AggTradesPage:
-        body = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT, hurried=hurried)
-        page = self._understood(parse_agg_trades, body)
-        for malformed in page.malformed:
-            log.warning("row skipped", reason=malformed.reason, text=malformed.text)
+        answer = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT, hurried=hurried)
+        page = self._understood(parse_agg_trades, answer.body)
+        self._malformed_rows += len(page.malformed)
+        if page.malformed:
+            first = page.malformed[0]
+            log.warning("rows skipped", rows=len(page.malformed), reason=first.reason, text=first.text)
         if page.malformed and not len(page.trades):
             raise RestAway(f"{self.base_url}: a page of {len(page.malformed)} rows without a readable one")
         return page
 
-    async def _get(
-        self, path: str, query: Mapping[str, str | int], weight: int, *, hurried: bool = True
-    ) -> bytes:
-        await self._until_allowed(weight, hurried=hurried)
-        return await self._send(path, query)
+    async def _get(self, path: str, query: Mapping[str, str | int], weight: int, *, hurried: bool) -> _Answer:
+        """One by one until there was a reply: it tells how much of this minute's weight is used already,
+        perhaps by the process before this one."""
+        if not self._was_answered:
+            async with self._first:
+                if not self._was_answered:
+                    return await self._ask(path, query, weight, hurried=hurried)
+        return await self._ask(path, query, weight, hurried=hurried)
 
-    async def _until_allowed(self, weight: int, *, hurried: bool) -> None:
-        """Wait for the budget's leave; the weight is counted then."""
-        while wait_ms := self.budget.wait_ms(weight, self._clock(), hurried=hurried):
+    async def _ask(self, path: str, query: Mapping[str, str | int], weight: int, *, hurried: bool) -> _Answer:
+        while wait_ms := self._wait_ms(weight, hurried=hurried):
             log.debug("rest waits", wait_s=wait_ms / 1000)
             await self._clock.sleep(wait_ms / 1000)
+        return await self._send(path, query)
 
-    async def _send(self, path: str, query: Mapping[str, str | int]) -> bytes:
-        sent_ms = self._clock()
+    def _wait_ms(self, weight: int, *, hurried: bool) -> int:
+        """How long to wait for the exchange's and the budget's leave; 0 = send it, and it is counted."""
+        barred_ms = self.bars.left_ms("rest", self._host)
+        if barred_ms > self._patience_s * 1000:
+            raise RestAway(f"{self.base_url}: asked for no request in the next {barred_ms / 1000:.0f} s")
+        return barred_ms or self.budget.wait_ms(weight, self._clock.steady_ms(), hurried=hurried)
+
+    async def _send(self, path: str, query: Mapping[str, str | int]) -> _Answer:
+        sent_ms = self._clock.steady_ms()
         try:
             reply = await self._client.get(path, params=dict(query))
         except httpx.HTTPError as error:
             self._replies["none"] += 1
-            raise RestAway(f"{self.base_url}: {error or type(error).__name__}") from error
+            raise RestAway(f"{self.base_url}: {str(error) or type(error).__name__}") from error
         self._note(reply, sent_ms)
         if reply.status_code == httpx.codes.OK:
-            return reply.content
+            return _Answer(reply.content, sent_ms, self._clock.steady_ms())
         refusal = parse_api_error(reply.content)
         if reply.status_code == httpx.codes.BAD_REQUEST and refusal is not None:
             raise RestRefused(refusal)
@@ -191,6 +239,7 @@ class BinanceRest:
         )
 
     def _note(self, reply: httpx.Response, sent_ms: int) -> None:
+        self._was_answered = True
         self._replies[str(reply.status_code)] += 1
         used = reply.headers.get("X-MBX-USED-WEIGHT-1M", "")
         if used.isdigit():
@@ -198,7 +247,7 @@ class BinanceRest:
         if reply.status_code in TOO_MANY:
             asked = reply.headers.get("Retry-After", "")
             seconds = int(asked) if asked.isdigit() else 60
-            self.budget.bar(seconds, self._clock())
+            self.bars.bar("rest", self._host, seconds, reply.status_code)
             self._barred[str(reply.status_code)] += 1
             self._barred_s += seconds
             log.warning("rest barred", status=reply.status_code, seconds=seconds)

@@ -6,7 +6,7 @@ a symbol that may have missed something counts as up to date again only once an 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 
@@ -27,7 +27,7 @@ from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
-# A time further ahead of our clock than this is wrong, and vouches for nothing.
+# A time further ahead of the exchange's clock than this is wrong, and vouches for nothing.
 CLOCK_SKEW_MS = 5_000
 # What is taken of a ring at once, and how many texts are read between two looks at the time.
 MOST_TAKEN = 4_000
@@ -39,7 +39,8 @@ class Stream:
     """What connections bring of some symbols, on its way to the ledger.
 
     `filled` is set by the connections' rings; `watch` is told what is the newest of each symbol, `gaps` what
-    is missing. While little comes, texts are gathered for `gather_s`.
+    is missing; `exchange_ms` is the exchange's time as far as is known. While little comes, texts are
+    gathered for `gather_s`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Stream:
         gaps: GapReports,
         filled: asyncio.Event,
         gather_s: float,
+        exchange_ms: Callable[[], int],
     ) -> None:
         self._ledger = ledger
         self._clock = clock
@@ -58,6 +60,7 @@ class Stream:
         self._gaps = gaps
         self._filled = filled
         self._gather_s = gather_s
+        self._exchange_ms = exchange_ms
         self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
             runs = ledger.runs(symbol)
@@ -100,7 +103,7 @@ class Stream:
 
     def _tear(self, connection: Connection) -> None:
         """Something that the connection brought is lost: it vouches for what comes from now on."""
-        torn, connection.voucher = connection.voucher, Voucher(self._clock())
+        torn, connection.voucher = connection.voucher, Voucher(self._clock.steady_ms())
         for recording in self._of(connection):
             recording.part_from(torn)
 
@@ -172,11 +175,12 @@ class Stream:
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
         if parsed.newest_event_ms is not None:
-            connection.lag_ms = received_ms - parsed.newest_event_ms
+            utc_ms = self._clock() - self._clock.steady_ms() + received_ms
+            connection.lag_ms = utc_ms - parsed.newest_event_ms
             self._most_lag.note(connection.lag_ms, received_ms)
             newest_ms = _newest_trade_ms(parsed)
             if voucher is connection.voucher and newest_ms is not None:
-                voucher.extend(min(newest_ms, parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
+                voucher.extend(min(newest_ms, parsed.newest_event_ms, self._exchange_ms() + CLOCK_SKEW_MS))
         connection.shuts_down |= parsed.shutdown
 
     def _note(self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int) -> None:
@@ -189,6 +193,7 @@ class Stream:
         else:
             delivered.newest_id = max(delivered.newest_id, newest_id)
         traded_ms = int(rows.time_ms[newest])
+        # Of any sign: the steady clock counts from anywhere.
         connection.trade_lag_ms = received_ms - traded_ms
         self._watch.note_lag(connection.trade_lag_ms, received_ms)
         self._watch.note(symbol, newest_id, traded_ms, received_ms)
@@ -243,7 +248,7 @@ class Stream:
     @property
     def most_lag_ms(self) -> int | None:
         """The greatest lag of any link in the last minute or two."""
-        return self._most_lag.ms_at(self._clock())
+        return self._most_lag.ms_at(self._clock.steady_ms())
 
     @property
     def counts(self) -> Counts:

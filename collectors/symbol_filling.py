@@ -25,7 +25,7 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Progress:
-    """Trades fetched over REST between two moments (UTC ms); `warming`: of a first start's history."""
+    """Trades fetched over REST between two moments (steady ms); `warming`: of a first start's history."""
 
     since_ms: int
     until_ms: int = 0
@@ -69,7 +69,7 @@ class SymbolFilling:
     ) -> None:
         self.symbol = symbol
         self.missing = Missing(symbol, ledger, clock, retention_ms, rule)
-        self.progress = Progress(clock())
+        self.progress = Progress(clock.steady_ms())
         self.beginning = False
         self.not_before_ms = 0
         self._ledger = ledger
@@ -132,7 +132,7 @@ class SymbolFilling:
             for found in lacking(rows, now_ms):
                 for absence in after_asking(known, found, self._rule):
                     self._ledger.keep_absence(self.symbol, absence)
-        left = self.missing.answered(page, rows.id, now_ms, sound=sound)
+        left = self.missing.answered(page, rows.id, self._clock.steady_ms(), sound=sound)
         for run, delay_ms in left:
             log.info(
                 "not served",
@@ -149,7 +149,7 @@ class SymbolFilling:
 
         Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
         """
-        missing, now_ms = self.missing, self._clock()
+        missing, now_ms = self.missing, self._clock.steady_ms()
         if missing.floor_is_fresh():
             return
         before = missing.floor
@@ -181,7 +181,7 @@ class SymbolFilling:
         if added.new:
             self._gaps.brought(self.symbol, "rest", rows)
         self.progress.fetched += added.new
-        self.progress.until_ms = self._clock()
+        self.progress.until_ms = self._clock.steady_ms()
         self._fetched += added.new
         return added
 
@@ -200,7 +200,7 @@ class SymbolFilling:
             log.info(
                 "history complete", symbol=self.symbol, trades=progress.fetched, per_s=round(progress.per_s)
             )
-        self.progress = Progress(self._clock())
+        self.progress = Progress(self._clock.steady_ms())
 
 
 def _ready_s(wanted: int, progress: Progress) -> float | None:

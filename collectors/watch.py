@@ -4,8 +4,9 @@ A stream is judged by what others have of its symbol, never by silence alone: a 
 symbol's newest trade is, any connection shows, or REST. REST is asked when all connections are silent for
 much longer than the symbol usually is, and then more and more rarely.
 
-Invariant: a connection that brings anything new of a symbol is not mute for it, however late it is. No I/O
-and no clock; times are UTC milliseconds of the caller's.
+Invariant: a connection that brings anything new of a symbol is not mute for it, however late it is, and
+whatever the time is set to. No I/O and no clock; moments are milliseconds of the caller's steady clock, and a
+trade's time is taken over into it by the least lag of late.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -48,19 +49,20 @@ class Mute:
     why: Literal["mute", "behind"]
     symbol: str | None = None
     lacking: int = 0
-    since_ms: int = 0
+    for_ms: int = 0
 
     @property
     def facts(self) -> dict[str, object]:
         """For the log."""
+        for_s = round(self.for_ms / 1000, 1)
         if self.symbol is None:
-            return {"since_ms": self.since_ms}
-        return {"symbol": self.symbol, "lacking": self.lacking, "since_ms": self.since_ms}
+            return {"for_s": for_s}
+        return {"symbol": self.symbol, "lacking": self.lacking, "for_s": for_s}
 
 
 @dataclass(slots=True)
 class _Newest:
-    """A symbol's newest trade: its id, and when it was traded, by our clock; and how often that changes.
+    """A symbol's newest trade: its id, and when it was traded; and how often that changes.
 
     Nothing but silence has been since `quiet_since_ms`; REST is asked about it from `look_at_ms` on.
     """
@@ -84,18 +86,21 @@ class _Lack:
 
 
 class Watch:
-    def __init__(self, symbols: Iterable[str], timing: Timing, now_ms: int) -> None:
+    """`first_lag_ms` is from a trade's time to the steady clock's, before any trade has come."""
+
+    def __init__(self, symbols: Iterable[str], timing: Timing, now_ms: int, first_lag_ms: int = 0) -> None:
         self._timing = timing
+        self._first_lag_ms = first_lag_ms
         self._newest = {symbol: _Newest(now_ms, now_ms) for symbol in symbols}
         self._lacks: dict[tuple[int, str], _Lack] = {}
-        self._least_lag = LagOfLate(min, LEAST_LAG_WINDOW_MS)  # about the difference of the two clocks
+        self._least_lag = LagOfLate(min, LEAST_LAG_WINDOW_MS)  # about the difference of two clocks
 
     def drop(self, symbol: str) -> None:
         """The symbol is recorded no more."""
         self._newest.pop(symbol, None)
 
     def note_lag(self, lag_ms: int, now_ms: int) -> None:
-        """A trade took so long from the exchange's clock to ours."""
+        """A trade took so long from the exchange's clock to our steady one."""
         self._least_lag.note(lag_ms, now_ms)
 
     def note(
@@ -117,7 +122,8 @@ class Watch:
         return _counts(self._by_our_clock(trade_ms), up_since_ms)
 
     def _by_our_clock(self, trade_ms: int) -> int:
-        return trade_ms + (self._least_lag.ms or 0)
+        least_ms = self._least_lag.ms
+        return trade_ms + (self._first_lag_ms if least_ms is None else least_ms)
 
     def active_since(self, symbols: Iterable[str], opened_ms: int) -> list[str]:
         """Those traded since a connection came up and had settled."""
@@ -196,7 +202,7 @@ class Watch:
         if connection.trade_lag_ms is not None and least_ms is not None:
             behind_ms = connection.trade_lag_ms - least_ms
             if behind_ms > self._timing.behind_s * 1000:
-                return Mute(connection.number, "behind", since_ms=now_ms - behind_ms)
+                return Mute(connection.number, "behind", for_ms=behind_ms)
         verdict = None
         for symbol in symbols:
             newest = self._newest.get(symbol)
@@ -212,7 +218,7 @@ class Watch:
             self._lacks[connection.number, symbol] = lack
             if now_ms - lack.since_ms >= self._timing.mute_s * 1000 and verdict is None:
                 lacking = newest.id - brought if brought >= 0 else 1
-                verdict = Mute(connection.number, "mute", symbol, lacking, lack.since_ms)
+                verdict = Mute(connection.number, "mute", symbol, lacking, now_ms - lack.since_ms)
         return verdict
 
 

@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collectors.instruments import NoSymbols
+from collectors.kept_bars import KeptBars
 from collectors.recorder import Recorder, lasting
 from collectors.rest import BinanceRest
 from server.access.setup import access_of
@@ -56,7 +57,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
     access = access_of(settings, answered, bounds, wall_clock)
     os.umask(0o077)  # LevelDB makes its files itself, later and from threads of its own
     ledger = TradeLedger.open(settings.data_dir)
-    rest = BinanceRest(settings.rest_url, wall_clock)
+    rest = BinanceRest(settings.rest_url, wall_clock, bars=KeptBars(wall_clock, settings.data_dir))
     recorder = Recorder(
         ledger,
         rest,

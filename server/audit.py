@@ -13,6 +13,7 @@ import numpy as np
 from collectors.archive import Archive, ArchiveError, Dump
 from collectors.binance import DAY_MS, decimal_string, start_of
 from collectors.clock import Clock
+from collectors.kept_bars import KeptBars
 from collectors.rest import BinanceRest, RestError
 from server.progress import Bars
 from server.settings import Settings
@@ -28,6 +29,8 @@ from storage.rollups import digest_of
 from storage.trades import TradeColumns
 
 SHOWN = 3
+# REST is asked for a few ids beside the comparison, which does not wait longer for it.
+PATIENCE_S = 10.0
 
 
 def audit(day: date, symbols: list[str], settings: Settings, clock: Clock) -> int:
@@ -43,7 +46,8 @@ def audit(day: date, symbols: list[str], settings: Settings, clock: Clock) -> in
 async def _audited(ledger: TradeLedger, symbol: str, day: date, settings: Settings, clock: Clock) -> bool:
     """Compare one symbol's day and tell of it; whether ledger and dump say the same, and REST has none of the
     ids that count as missing at the exchange."""
-    async with BinanceRest(settings.rest_url, clock) as rest:
+    bars = KeptBars(clock, settings.data_dir)
+    async with BinanceRest(settings.rest_url, clock, bars=bars, patience_s=PATIENCE_S) as rest:
         came = [await _asked_again(rest, symbol, absence) for absence in _certified(ledger, symbol, day)]
     same = await _compared(ledger, symbol, day, settings)
     for line, _ in came:

@@ -16,6 +16,7 @@ from collectors.archive import Archive, ArchiveError
 from collectors.binance import start_of
 from collectors.clock import Clock
 from collectors.history import Day, History, OtherTape, days_between
+from collectors.kept_bars import KeptBars
 from collectors.request_weight import SHARE
 from collectors.rest import BinanceRest, RestError
 from collectors.rest_bodies import ExchangeInfo
@@ -36,6 +37,8 @@ from storage.trades import Instrument
 # Of the REST weight of this address, of which a running server spends up to five sixths itself.
 SHARE_BESIDE_A_SERVER = 0.4
 SHOWN = 3
+# A first ban lasts two minutes; for a longer one the command says when to come again.
+PATIENCE_S = 150.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,13 @@ async def _bring(symbol: str, first: date, past: date | None, settings: Settings
     share = SHARE_BESIDE_A_SERVER if is_locked(settings.data_dir) else SHARE
     async with (
         Archive(settings.archive_url) as archive,
-        BinanceRest(settings.rest_url, clock, share=share) as rest,
+        BinanceRest(
+            settings.rest_url,
+            clock,
+            share=share,
+            bars=KeptBars(clock, settings.data_dir),
+            patience_s=PATIENCE_S,
+        ) as rest,
     ):
         exchange = await rest.exchange_info([symbol])
         with _taking_rows(settings, symbol, exchange, clock()) as ledger, Bars(symbol) as bars:

@@ -22,11 +22,25 @@ RESERVE = "RESERVE"
 PROBE = "PROBE"
 CHECKPOINTS = "checkpoints"
 IMPORTS = "imports"
+# What the exchange has asked not to be asked, and until when; written as `BARS.<random>` and renamed.
+BARS = "BARS"
 # There from before a new database's first file until its first records are on disk.
 NEW = "NEW"
 DAMAGED = "damaged-"
 # Ours in LevelDB's directory, or of no consequence: a directory with nothing else is empty.
-NOT_LEVELDB = {"LOCK", "LOG", "LOG.old", "lost", "lost+found", RESERVE, PROBE, CHECKPOINTS, IMPORTS, NEW}
+NOT_LEVELDB = {
+    "LOCK",
+    "LOG",
+    "LOG.old",
+    "lost",
+    "lost+found",
+    RESERVE,
+    PROBE,
+    CHECKPOINTS,
+    IMPORTS,
+    NEW,
+    BARS,
+}
 NOT_LEVELDB |= {"access"}  # whom the server has let in, a directory of its own
 
 
@@ -48,7 +62,7 @@ class FileDamage:
 
 def is_leveldb(name: str) -> bool:
     """Whether a file in the directory is LevelDB's and holds data."""
-    return name not in NOT_LEVELDB and not name.startswith(DAMAGED)
+    return name not in NOT_LEVELDB and not name.startswith((DAMAGED, f"{BARS}."))
 
 
 def leveldb_files(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
+from collectors.clock import Clock
 from collectors.exchange import Exchange, GeneratedMarket, Limits, Market, VirtualClock
 from collectors.exchange.faults import AnyFault
 from collectors.exchange.report import Report
@@ -203,7 +204,7 @@ async def rig(
 async def recording(
     ledger: TradeLedger,
     exchange: Exchange,
-    clock: VirtualClock,
+    clock: Clock,
     *,
     links: int,
     warmup_ms: int,

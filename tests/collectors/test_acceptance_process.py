@@ -2,15 +2,18 @@
 
 import random
 import signal
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from collectors.exchange.faults import End
+from collectors.exchange.faults import Drop, End, RestLimit
 from storage.ledger import TradeLedger
+from storage.ledger_files import BARS
 from tests.levers import PATIENCE_S, Levers, held, metrics, missing, private_mb, until
-from tests.processes import exchange, server
+from tests.processes import environment_for, exchange, server, start
 from tests.storage.soundness import assert_sound
 
 WHOLE = (0, 2**45)
@@ -97,4 +100,34 @@ def test_after_kill_9_at_any_trade_the_store_is_the_exchanges(tmp_path: Path, ki
                 complete(levers, url, symbol, begins[symbol])
         for symbol in symbols:
             assert_equal(levers, symbol, tmp_path)
+        assert levers.report()["self_inflicted"] == []
+
+
+def test_a_ban_outlives_a_kill_and_binds_the_commands_beside_it(tmp_path: Path) -> None:
+    """Nobody asks on: not the server that is started anew, and no backfill."""
+    symbol, banned_s = "BTCUSDT", 15
+    with exchange("--control-port=0", "--history-hours=1") as urls, Levers(urls) as levers:
+
+        def statuses() -> dict[str, int]:
+            found: dict[str, int] = levers.report()["statuses"]
+            return found
+
+        with server(urls, tmp_path) as (process, url):
+            until(lambda: held(url, symbol) > 20)
+            levers.inject(RestLimit(status=418, seconds=banned_s))
+            soon = levers.printed(symbol) + 10
+            levers.inject(Drop(first_id=soon, last_id=soon))  # which is asked for
+            until(lambda: "418" in statuses())
+            until((tmp_path / BARS).exists)
+            today = str(datetime.now(UTC).date())
+            command = [sys.executable, "-m", "server.cli", "backfill", symbol, "--from", today]
+            with start(*command, environment=environment_for(urls, tmp_path)) as backfill:
+                backfill.until("still barred")
+                process.child.kill()
+        served = statuses()["200"]
+        with server(urls, tmp_path) as (process, url):
+            assert any("still barred" in line for line in process.lines)  # before it answers
+            until(lambda: statuses()["200"] > served)
+            until(lambda: not missing(url, symbol))
+        assert statuses()["418"] == 1
         assert levers.report()["self_inflicted"] == []

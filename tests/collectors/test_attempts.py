@@ -1,6 +1,5 @@
 """When a websocket may be opened."""
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,23 +21,7 @@ def test_no_window_holds_more_attempts_than_allowed(steps: list[tuple[int, bool]
     """Whoever waits as told never makes more, whatever the haste; replacing makes fewer."""
     attempts, now_ms, made = Attempts(most=10, most_to_replace=4), 0.0, list[float]()
     for step_ms, replacing in steps:
-        now_ms = max(now_ms + step_ms, attempts.free_ms("host", int(now_ms) + step_ms, replacing=replacing))
+        now_ms = max(now_ms + step_ms, attempts.free_ms(int(now_ms) + step_ms, replacing=replacing))
         attempts.made(int(now_ms))
         made.append(now_ms)
         assert sum(at > now_ms - WINDOW_MS for at in made) <= (4 if replacing else 10)
-
-
-def test_a_host_that_asked_for_silence_gets_it_and_others_are_free() -> None:
-    attempts = Attempts()
-    attempts.bar("a", 7.5, 1_000)
-    attempts.bar("a", 1, 2_000)
-    assert attempts.free_ms("a", 3_000) == 8_500
-    assert attempts.free_ms("b", 3_000) <= 3_000
-
-
-@pytest.mark.parametrize("back_ms", [1_000, 86_400_000])
-def test_a_clock_that_is_set_back_bars_nobody_for_longer_than_the_window(back_ms: int) -> None:
-    attempts, now_ms = Attempts(most=2), 10**12
-    for _ in range(2):
-        attempts.made(now_ms)
-    assert attempts.free_ms("a", now_ms - back_ms) == now_ms - back_ms + WINDOW_MS
