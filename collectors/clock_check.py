@@ -3,6 +3,7 @@
 Invariant: an offset is told of and counted with; no trade's time is ever corrected by it.
 """
 
+import asyncio
 from dataclasses import dataclass
 
 import structlog
@@ -31,26 +32,42 @@ class Offset:
         return abs(self.offset_ms) - self.round_trip_ms / 2 > MOST_MS
 
 
+class ExchangeClock:
+    """The exchange's time as far as it has told it, ours before that; it goes on when ours is set."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead_ms: int | None = None  # of our steady one
+        self.steady_ms = clock.steady_ms
+        self.sleep = clock.sleep
+        self.told = asyncio.Event()
+
+    def __call__(self) -> int:
+        return self._clock() if self._ahead_ms is None else self.steady_ms() + self._ahead_ms
+
+    def tell(self, ahead_ms: int) -> None:
+        """The exchange's clock is so far ahead of our steady one."""
+        self._ahead_ms = ahead_ms
+        self.told.set()
+
+
 class ClockCheck:
     """Asks REST what time it is; its minutes count for the request weight."""
 
     def __init__(self, rest: BinanceRest, clock: Clock) -> None:
         self._rest = rest
         self._clock = clock
-        self._ahead_ms: int | None = None  # the exchange's clock, of our steady one
+        self.exchange = ExchangeClock(clock)
         self._round_trip_ms = 0
         self._was_large = False
-
-    def exchange_ms(self) -> int:
-        """The exchange's time, UTC milliseconds: it goes on when ours is set. Ours before it was asked."""
-        return self._clock() if self._ahead_ms is None else self._clock.steady_ms() + self._ahead_ms
 
     @property
     def offset(self) -> Offset | None:
         """Of now: it changes when our clock is set. None before the exchange was asked."""
-        if self._ahead_ms is None:
-            return None
-        return Offset(self.exchange_ms() - self._clock(), self._round_trip_ms)
+        return self._offset() if self.exchange.told.is_set() else None
+
+    def _offset(self) -> Offset:
+        return Offset(self.exchange() - self._clock(), self._round_trip_ms)
 
     async def run(self) -> None:
         """Compare until it is cancelled."""
@@ -66,9 +83,11 @@ class ClockCheck:
     async def compare(self) -> Offset:
         """Raises `RestError`."""
         told = await self._rest.server_time()
-        self._ahead_ms = self._rest.budget.offset_ms = told.time_ms - (told.sent_ms + told.came_ms) // 2
+        ahead_ms = told.time_ms - (told.sent_ms + told.came_ms) // 2
+        self.exchange.tell(ahead_ms)
+        self._rest.budget.offset_ms = ahead_ms
         self._round_trip_ms = told.came_ms - told.sent_ms
-        offset = Offset(self.exchange_ms() - self._clock(), self._round_trip_ms)
+        offset = self._offset()
         self._tell(offset)
         return offset
 

@@ -103,7 +103,7 @@ class Looks:
     async def _catch_up(self, symbol: str) -> int | None:
         """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
         None where it could not be asked."""
-        asked_ms, exchange_ms = self._clock.steady_ms(), self._clock_check.exchange_ms()
+        asked_ms, exchange_ms = self._clock.steady_ms(), self._clock_check.exchange()
         found = await self._filling.catch_up(symbol)
         if found is None:
             return None

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from collectors.certification import Rule
-from collectors.clock import Clock
+from collectors.clock import Clock, sleep_unless
 from collectors.clock_check import ClockCheck, Offset
 from collectors.disk import Disk
 from collectors.figures import Figures
@@ -33,6 +33,8 @@ from storage.ledger import TradeLedger
 log = structlog.get_logger()
 
 SUMMARY_S = 60
+# History is not begun before the exchange has told the time, or so much has passed.
+TIME_WITHIN_S = 5.0
 LINKS_END_S = 2.0
 
 
@@ -78,7 +80,7 @@ class Recorder:
         self._filling = Filling(
             ledger,
             rest,
-            clock,
+            self._clock_check.exchange,
             self._gaps,
             symbols=lambda: self._stream.symbols,
             warmup_ms=warmup_ms,
@@ -168,7 +170,7 @@ class Recorder:
             self._gaps,
             self._filled,
             self._timing.gather_s,
-            self._clock_check.exchange_ms,
+            self._clock_check.exchange,
         )
         self._looks = Looks(
             self._ledger,
@@ -193,7 +195,7 @@ class Recorder:
             "filters": self._keep_learning,
             "watch": self._watch_forever,
             "silence": self._looks.at_silences,
-            "filling": self._filling.run,
+            "filling": self._fill,
             "clock": self._clock_check.run,
         } | {f"head {symbol}": partial(self._looks.at_head, symbol) for symbol in self._stream.symbols}
         pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
@@ -224,6 +226,11 @@ class Recorder:
         """A symbol that the exchange turned out not to know is recorded no more."""
         for symbol in set(self._stream.symbols) - set(self._instruments.symbols):
             self._stream.drop(symbol)
+
+    async def _fill(self) -> None:
+        """Where the wanted history begins, the exchange's time says, if it can be had."""
+        await sleep_unless(self._clock_check.exchange.told, self._clock, TIME_WITHIN_S)
+        await self._filling.run()
 
     # The lines
 

@@ -101,7 +101,7 @@ class Upkeep:
 
     async def _each_hour(self) -> None:
         """What is too old goes, then the space of it and of sealed seconds comes back."""
-        now_ms = self._now_ms()
+        now_ms = min(self._now_ms(), self._newest_ms() + HOUR_MS)
         if now_ms // HOUR_MS == self._hour:
             return
         if self._limits.retention_ms is not None:
@@ -109,6 +109,11 @@ class Upkeep:
             await asyncio.to_thread(self._ledger.expire, before_ms, partial(_tell, "retention"))
         await asyncio.to_thread(self._ledger.compact_seconds)
         self._hour = now_ms // HOUR_MS
+
+    def _newest_ms(self) -> int:
+        """When the newest trade held was made: a clock that was set far ahead deletes nothing."""
+        runs = map(self._ledger.runs, self._ledger.symbols)
+        return max((of_symbol[-1].last_ms for of_symbol in runs if of_symbol), default=0)
 
     async def _limit(self) -> None:
         most = self._limits.most_bytes

@@ -23,13 +23,19 @@ STEPS = [pytest.param(hours * HOUR_MS, id=f"{hours:+} h") for hours in (-2, 2)]
 
 
 @asynccontextmanager
-async def stepped(path: Path, timing: Timing = REAL) -> AsyncIterator[tuple[Rig, SteppedClock]]:
-    """A recorder on two links whose time is to be set, beside an exchange whose time is right."""
+async def stepped(
+    path: Path, timing: Timing = REAL, *, warmup_ms: int = 0, step_ms: int = 0
+) -> AsyncIterator[tuple[Rig, SteppedClock]]:
+    """A recorder on two links whose time is to be set, or is off from the start, beside an exchange whose
+    time is right."""
     world = VirtualClock(START_MS, speed=SPEED)
     clock, market = SteppedClock(world), at_rates(BTCUSDT=20, ETHUSDT=5)
+    clock.step_ms = step_ms
     async with Exchange(market, clock=world, limits=FAST_LIMITS, poll_s=0.01) as exchange:
         with TradeLedger.open(path / "ledger") as ledger:
-            async with recording(ledger, exchange, clock, links=2, warmup_ms=0, timing=timing) as recorder:
+            async with recording(
+                ledger, exchange, clock, links=2, warmup_ms=warmup_ms, timing=timing
+            ) as recorder:
                 rig = Rig(world, exchange, ledger, recorder, market.symbols)
                 await rig.until(lambda: exchange.links == 2)
                 opened_ms = min(link.opened_ms for link in exchange.report().links)
@@ -102,5 +108,21 @@ def test_a_planned_end_comes_when_it_was_planned(tmp_path: Path, step_ms: int) -
             assert max(lived_s) - min(lived_s) > 25
             assert len(report.links) <= 5
             assert not rig.pages
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    "step_ms", [pytest.param(days * 24 * HOUR_MS, id=f"{days:+} d") for days in (-10, 10)]
+)
+def test_a_first_start_on_a_wrong_day_fetches_the_history_before_the_exchanges_day(
+    tmp_path: Path, step_ms: int
+) -> None:
+    async def run() -> None:
+        async with stepped(tmp_path, warmup_ms=HOUR_MS, step_ms=step_ms) as (rig, _):
+            from_id = rig.exchange.market.first_id_from("BTCUSDT", START_MS - HOUR_MS + 60_000)
+            await rig.until(lambda: [run.first_id <= from_id for run in rig.ledger.runs("BTCUSDT")] == [True])
+            rig.since["BTCUSDT"] = from_id
+            await rig.judged()
 
     asyncio.run(run())

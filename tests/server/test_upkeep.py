@@ -67,6 +67,7 @@ def test_old_hours_go_once_a_clock_hour_and_the_log_says_which(tmp_path: Path) -
         assert ledger.rows("X") == ledger.rows("Y") == 240
         await until((tmp_path / "l" / "RESERVE").exists)
         clock.now_ms += HOUR_MS
+        ledger.append("Z", run_of(1, 1, start_ms=clock.now_ms, step_ms=1))
         await until(lambda: len(deletions(logs)) == 4)
         assert ledger.rows("X") == ledger.rows("Y") == 120
 
@@ -80,6 +81,21 @@ def test_old_hours_go_once_a_clock_hour_and_the_log_says_which(tmp_path: Path) -
     ]
     assert {line["reason"] for line in told} == {"retention"}
     assert (told[0]["first"], told[0]["end"]) == ("2023-11-14T22:00:00.000Z", "2023-11-15T00:00:00.000Z")
+
+
+def test_a_clock_that_is_set_ahead_deletes_no_more_than_an_hour_too_soon(tmp_path: Path) -> None:
+    """Until trades show that so much time has passed."""
+
+    async def meanwhile(ledger: TradeLedger, clock: Clock, logs: list[Any]) -> None:
+        clock.now_ms += 1_000 * HOUR_MS
+        await until(lambda: len(deletions(logs)) == 2)
+        assert ledger.rows("X") == ledger.rows("Y") == 240
+        ledger.append("X", run_of(481, 120, start_ms=FIRST_HOUR + 9 * HOUR_MS, step_ms=30_000))
+        await until(lambda: len(deletions(logs)) == 4)
+        assert (ledger.rows("X"), ledger.rows("Y")) == (120, 0)
+
+    logs = kept_up(tmp_path / "l", Limits(2 * HOUR_MS, None), meanwhile)
+    assert {line["reason"] for line in deletions(logs)} == {"retention"}
 
 
 def test_a_limit_that_cannot_be_met_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
