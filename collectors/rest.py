@@ -34,6 +34,9 @@ AGG_TRADES_WEIGHT = 4
 EXCHANGE_INFO_WEIGHT = 20
 TIME_WEIGHT = 1
 PAGE = 1000
+# The exchange gives its own answer up after 10 s, and says so.
+REPLY_S = 15.0
+CONNECT_S = 5.0
 TOO_MANY = (429, 418)
 INVALID_SYMBOL = -1121
 
@@ -71,7 +74,8 @@ class ToldTime:
 @dataclass(frozen=True, slots=True)
 class RestUse:
     """What was asked of REST since the start: replies by status (`none`: there was no answer), refusals for
-    too many requests by status and how long they asked to wait; the weight used this minute, and its limit.
+    too many requests by status and how long they asked to wait; the weight used this minute, and its limit;
+    rows of pages that could not be read.
     """
 
     replies: Mapping[str, int]
@@ -79,21 +83,25 @@ class RestUse:
     barred_s: int
     weight_used: int
     weight_limit: int
+    malformed_rows: int
 
 
 class BinanceRest:
     """The requests that a recorder makes; every method raises `RestAway` or `RestRefused`."""
 
-    def __init__(self, base_url: str, clock: Clock, *, share: float = SHARE) -> None:
+    def __init__(
+        self, base_url: str, clock: Clock, *, share: float = SHARE, reply_s: float = REPLY_S
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self._clock = clock
         self.budget = WeightBudget(share=share)
         self._replies: Counter[str] = Counter()
         self._barred: Counter[str] = Counter()
         self._barred_s = 0
+        self._malformed_rows = 0
         self._client = httpx.AsyncClient(
             base_url=self.base_url,
-            timeout=httpx.Timeout(15, connect=5),
+            timeout=httpx.Timeout(reply_s, connect=CONNECT_S),
             trust_env=urlsplit(base_url).hostname not in LOOPBACK,
         )
 
@@ -126,7 +134,7 @@ class BinanceRest:
         """What has been asked so far."""
         used = self.budget.used(self._clock())
         replies, barred = dict(self._replies), dict(self._barred)
-        return RestUse(replies, barred, self._barred_s, used, self.budget.limit)
+        return RestUse(replies, barred, self._barred_s, used, self.budget.limit, self._malformed_rows)
 
     async def page_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> AggTradesPage:
         """Up to 1,000 rows from `first_id` on, and what could not be read of them.
@@ -155,6 +163,7 @@ class BinanceRest:
     async def _agg_trades(self, query: Mapping[str, str | int], *, hurried: bool = True) -> AggTradesPage:
         body = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT, hurried=hurried)
         page = self._understood(parse_agg_trades, body)
+        self._malformed_rows += len(page.malformed)
         for malformed in page.malformed:
             log.warning("row skipped", reason=malformed.reason, text=malformed.text)
         if page.malformed and not len(page.trades):
@@ -179,7 +188,7 @@ class BinanceRest:
             reply = await self._client.get(path, params=dict(query))
         except httpx.HTTPError as error:
             self._replies["none"] += 1
-            raise RestAway(f"{self.base_url}: {error or type(error).__name__}") from error
+            raise RestAway(f"{self.base_url}: {str(error) or type(error).__name__}") from error
         self._note(reply, sent_ms)
         if reply.status_code == httpx.codes.OK:
             return reply.content

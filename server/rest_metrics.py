@@ -71,6 +71,11 @@ class RestMetrics(Collector):
         yield GaugeMetricFamily(
             "tapedeck_rest_weight_limit", "Request weight that the exchange allows.", value=use.weight_limit
         )
+        yield CounterMetricFamily(
+            "tapedeck_rest_rows_malformed",
+            "Rows of REST's pages that could not be read, each time that they came.",
+            value=use.malformed_rows,
+        )
 
     def _filling(self) -> Iterator[Metric]:
         states = {symbol: self._recorder.filling(symbol) for symbol in self._recorder.symbols}

@@ -81,6 +81,7 @@ PANELS = (
         {
             "dropped": "increase(tapedeck_messages_dropped_total[5m])",
             "malformed": "increase(tapedeck_messages_malformed_total[5m])",
+            "rows of REST malformed": "increase(tapedeck_rest_rows_malformed_total[5m])",
         },
     ),
     Panel(
@@ -221,7 +222,8 @@ ALERTS = (
     ),
     Alert(
         "TapedeckMessagesMalformed",
-        "increase(tapedeck_messages_malformed_total[15m]) > 0",
+        "increase(tapedeck_messages_malformed_total[15m]) > 0"
+        " or increase(tapedeck_rest_rows_malformed_total[15m]) > 0",
         "0m",
         "warning",
         "messages of the exchange could not be read",

@@ -1,12 +1,16 @@
 """REST within the exchange's limits, and what it says when there is no answer."""
 
 import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.exchange.faults import RestSlow
 from collectors.request_weight import GUARD_MS, WeightBudget
 from collectors.rest import BinanceRest, RestAway, RestRefused
 from tests.clock import wall_ms
@@ -119,5 +123,46 @@ def test_the_announced_limit_is_never_passed() -> None:
                 await rest.trades_from_time("BTCUSDT", wall_ms() - 3_600_000)
             assert rest.budget.wait_ms(4, wall_ms()) > 0 or wall_ms() % 60_000 < 5_000
             assert exchange.weights.bans == 0
+
+    asyncio.run(run())
+
+
+@asynccontextmanager
+async def saying(body: bytes) -> AsyncIterator[str]:
+    """The address of a REST that answers everything so."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+def test_rows_that_cannot_be_read_are_counted_each_time_that_they_come() -> None:
+    good = {"a": 7, "p": "1", "q": "1", "f": 1, "l": 1, "T": 5, "m": True}
+
+    async def run() -> None:
+        page = json.dumps([good, good | {"a": "8"}, good | {"p": "1e3"}]).encode()
+        async with saying(page) as url, BinanceRest(url, wall_ms) as rest:
+            for _ in range(2):
+                assert (await rest.trades_from_id("BTCUSDT", 7)).id.tolist() == [7]
+            assert rest.use.malformed_rows == 4
+
+    asyncio.run(run())
+
+
+def test_a_reply_is_waited_for_no_longer_than_told() -> None:
+    async def run() -> None:
+        market = GeneratedMarket(symbols=["BTCUSDT"])
+        async with (
+            Exchange(market, clock=wall_ms, faults=[RestSlow(delay_s=60)]) as exchange,
+            BinanceRest(exchange.rest_url, wall_ms, reply_s=0.05) as rest,
+        ):
+            with pytest.raises(RestAway, match="ReadTimeout"):
+                async with asyncio.timeout(30):
+                    await rest.server_time()
 
     asyncio.run(run())

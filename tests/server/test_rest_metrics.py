@@ -14,7 +14,7 @@ class Recorded:
     """A recorder in the middle of a bad day."""
 
     symbols = ("BTCUSDT", "ETHUSDT")
-    rest_use = RestUse({"200": 70, "429": 2, "none": 1}, {"429": 2}, 44, 320, 6000)
+    rest_use = RestUse({"200": 70, "429": 2, "none": 1}, {"429": 2}, 44, 320, 6000, 9)
     clock_offset = Offset(-1_250, 80)
 
     def filling(self, symbol: str) -> FillingState:
@@ -52,6 +52,7 @@ def test_every_figure_has_its_name_and_help_text() -> None:
         ("tapedeck_rest_barred_seconds_total",): 44,
         ("tapedeck_rest_weight_used",): 320,
         ("tapedeck_rest_weight_limit",): 6000,
+        ("tapedeck_rest_rows_malformed_total",): 9,
         ("tapedeck_clock_offset_seconds",): -1.25,
         ("tapedeck_gaps_opened_total", "BTCUSDT"): 5,
         ("tapedeck_gaps_filled_total", "BTCUSDT"): 3,
