@@ -144,7 +144,7 @@ async def test_one_id_can_name_two_trades(link: ClientConnection, exchange: Exch
     one, other = (json.loads(text)["data"] for text in texts[1:3])
     assert one["a"] == other["a"] == ids[1]
     assert one["T"] == other["T"]
-    assert all(one[field] != other[field] for field in "qfl")
+    assert all(one[field] != other[field] for field in "pqfl")
 
 
 async def test_a_stale_server_sends_older_trades_again(
