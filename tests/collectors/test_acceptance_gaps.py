@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors import links as links_module
 from collectors.exchange.faults import (
     AnyFault,
     Delay,
@@ -101,6 +102,35 @@ def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: P
             await run.until(lambda: run.metric("tapedeck_gaps_filled_total") > 0)
             assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 20_000
             assert run.metric("tapedeck_gap_trades_closed_total", by="stream") == 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("refused", "replaced"),
+    [
+        pytest.param(Refuse(until_s=20, how="hang"), False, id="no answer"),
+        pytest.param(Refuse(until_s=2, how="silent"), True, id="101, then nothing"),
+        pytest.param(Refuse(until_s=20, status=None, delay_s=30), False, id="a slow handshake"),
+    ],
+)
+def test_links_that_end_all_at_once_and_hardly_come_back_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refuse, replaced: bool
+) -> None:
+    """E6 A link that comes up and says nothing is replaced."""
+    monkeypatch.setattr(links_module, "OPEN_S", 2.0)
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(End(how="reset"), refused)
+            await run.pass_time(20)
+            await run.until(lambda: len(run.exchange.report().links) >= (6 if replaced else 4))
+            await run.pass_time(5)
+            report = await run.judged()
+            assert all(report.faults_hit.values())
+            assert report.faults_hit["refuse"] >= 2
+            assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 0
 
     asyncio.run(run())
 
