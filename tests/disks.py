@@ -1,6 +1,11 @@
-"""Small disks for tests: a tmpfs that can be filled and emptied. They need the right to mount."""
+"""Disks that refuse: a tmpfs that can be filled and emptied, which needs the right to mount, and one that
+cannot sync, which needs none.
+"""
 
+import ctypes
+import errno
 import os
+import platform
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,3 +59,48 @@ def full(disk: Path, *, spare: int = 0) -> Iterator[None]:
         yield
     finally:
         ballast.unlink()
+
+
+# -- a disk that cannot sync
+
+# Numbers of fsync and fdatasync.
+_SYNCS = {"x86_64": (74, 75), "aarch64": (82, 83)}
+_PR_SET_SECCOMP, _PR_SET_NO_NEW_PRIVS, _FILTER = 22, 38, 2
+_LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
+_ALLOW, _FAIL = 0x7FFF_0000, 0x0005_0000
+
+
+class _Instruction(ctypes.Structure):
+    _fields_ = (
+        ("code", ctypes.c_ushort),
+        ("if_so", ctypes.c_ubyte),
+        ("else", ctypes.c_ubyte),
+        ("operand", ctypes.c_uint32),
+    )
+
+
+class _Program(ctypes.Structure):
+    _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.POINTER(_Instruction)))
+
+
+def refuse_to_sync() -> None:
+    """From now on and for good, each fsync and fdatasync of the calling thread alone fails with EIO.
+
+    The kernel says so (a seccomp filter); the test is skipped where there is none to ask.
+    """
+    syncs = _SYNCS.get(platform.machine()) if platform.system() == "Linux" else None
+    if syncs is None:
+        pytest.skip("no filter for system calls here")
+    program = (_Instruction * 5)(
+        _Instruction(_LOAD, 0, 0, 0),  # the call's number
+        _Instruction(_EQUAL, 1, 0, syncs[0]),
+        _Instruction(_EQUAL, 0, 1, syncs[1]),
+        _Instruction(_RETURN, 0, 0, _FAIL | errno.EIO),
+        _Instruction(_RETURN, 0, 0, _ALLOW),
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    told = libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or libc.prctl(
+        _PR_SET_SECCOMP, _FILTER, ctypes.byref(_Program(len(program), program)), 0, 0
+    )
+    if told:
+        pytest.skip(f"filters for system calls are refused: {os.strerror(ctypes.get_errno())}")

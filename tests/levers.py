@@ -10,6 +10,7 @@ import msgspec
 
 from collectors.exchange.faults import AnyFault
 from collectors.exchange.texts import agg_trades_page
+from collectors.rest_bodies import parse_agg_trades
 from storage.trades import TradeColumns
 from tests.processes import Process
 
@@ -59,16 +60,22 @@ class Levers:
         ids: list[int] = self._client.get("/control/holes", params={"symbol": symbol}).json()["ids"]
         return ids
 
+    def rows(self, symbol: str, first_id: int, count: int) -> TradeColumns:
+        """What a complete record holds of so many ids."""
+        query = {"symbol": symbol, "fromId": str(first_id), "limit": str(count)}
+        return parse_agg_trades(self._client.get("/control/ledger", params=query).content).trades
+
     def difference(self, symbol: str, rows: TradeColumns) -> dict[str, list[int]]:
-        """The ids of the exchange's ledger that rows, in id order, lack, have too much, or have otherwise."""
-        found: dict[str, list[int]] = {"missing": [], "extra": [], "other": []}
-        for at in range(0, len(rows) - 1, ROWS):
+        """The ids that rows, in id order, lack of the exchange's ledger between their first and last one, and
+        those that they have too much, or otherwise."""
+        found: dict[str, set[int]] = {"missing": set(), "extra": set(), "other": set()}
+        for at in range(0, len(rows), ROWS):
             body = agg_trades_page(rows.take(slice(at, at + ROWS + 1)))  # with the first of the next ones
             reply = self._client.post("/control/difference", params={"symbol": symbol}, content=body)
             told = reply.raise_for_status().json()
             for kind, ids in found.items():
-                ids += told[kind]
-        return found
+                ids.update(told[kind])
+        return {kind: sorted(ids) for kind, ids in found.items()}
 
 
 def metrics(url: str) -> dict[str, float]:
@@ -90,6 +97,22 @@ def held(url: str, symbol: str) -> int:
 def missing(url: str, symbol: str) -> int:
     """How many ids are in open gaps."""
     return int(metrics(url).get(f'tapedeck_trades_missing{{symbol="{symbol}"}}', 0))
+
+
+def head(url: str, symbol: str) -> int:
+    """The newest id that links brought in order; -1 before any."""
+    return int(metrics(url).get(f'tapedeck_head_id{{symbol="{symbol}"}}', -1))
+
+
+def until_written(url: str) -> None:
+    """Until all that is held by now is on the disk."""
+
+    def all_held() -> float:
+        return sum(value for name, value in metrics(url).items() if name.startswith("tapedeck_trades_held{"))
+
+    wanted = all_held()
+    # What is held is read first: more of it may be on the disk than is said here, never less.
+    until(lambda: all_held() - metrics(url)["tapedeck_ledger_unwritten_trades"] >= wanted)
 
 
 def private_mb(process: Process) -> float:

@@ -24,7 +24,7 @@ from collectors.exchange.faults import (
 )
 from collectors.exchange.limits import Limits
 from collectors.exchange.replies import Reply, error_body
-from collectors.exchange.rest import Tape, respond
+from collectors.exchange.rest import USED_WEIGHT, Tape, respond
 from collectors.exchange.script import FaultScript, Placed, newest
 from collectors.exchange.truth import Truth
 from collectors.exchange.veil import Veil
@@ -84,7 +84,7 @@ class Desk:
                 placed.hit()
                 await self._sleep(placed.fault.delay_s)
         tape = self.tape(self._clock())
-        reply = respond(tape, self.weights, method, target, headers)
+        reply = _cased(respond(tape, self.weights, method, target, headers), self.requests.total())
         answer = self._distorted(url.path, Answer(reply), faults)
         self.statuses[str(answer.reply.status)] += 1
         return answer
@@ -145,6 +145,14 @@ class Desk:
             case RestReset(mid_body=mid_body):
                 return replace(answer, reset_after=0.5 if mid_body else 0.0)
         return answer
+
+
+def _cased(reply: Reply, number: int) -> Reply:
+    """The used weight under its name, which is written in this way or that."""
+    headers = dict(reply.headers)
+    write: Callable[[str], str] = (str.upper, str.lower, str.title)[number % 3]
+    headers[write(USED_WEIGHT)] = headers.pop(USED_WEIGHT)
+    return replace(reply, headers=headers)
 
 
 def _other(fault: RestReply, reply: Reply) -> Reply:

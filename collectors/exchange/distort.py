@@ -5,6 +5,7 @@ Invariant: no I/O, no clock; without a fault in whose scope it is, an event pass
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -102,9 +103,10 @@ def _duplicate(event: Event, placed: Placed[Duplicate], _way: Way) -> Sequence[E
 
 
 def _conflict(event: Event, _placed: Placed[Conflict], _way: Way) -> Sequence[Event]:
-    """The second one says less volume, and other trades behind it."""
+    """The second one says another price, less volume, and other trades behind it."""
     said = event_of(event.payload)
-    other = edited(event.payload, q="0.00100000", f=said["f"] + 1_000_000, l=said["l"] + 1_000_000)
+    ids = {name: said[name] + 1_000_000 for name in ("f", "l")}
+    other = edited(event.payload, p=f"{2 * Decimal(said['p']):.8f}", q="0.00100000", **ids)
     return event, replace(event, payload=other, is_sound=False)
 
 

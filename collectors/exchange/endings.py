@@ -30,8 +30,11 @@ class Endings:
         self._done: set[tuple[int, int]] = set()
         self._announced: list[tuple[float, int]] = []
 
-    def due(self, links: Sequence[Open], now_ms: int) -> list[tuple[int, Ending | Event]]:
-        """(link, ending or notice) of what has become due by the moment, in order."""
+    def due(self, links: Sequence[Open], now_ms: int, skew_ms: int = 0) -> list[tuple[int, Ending | Event]]:
+        """(link, ending or notice) of what has become due by the moment, in order.
+
+        `skew_ms` is how far the clock that the exchange tells is off.
+        """
         found: list[tuple[int, Ending | Event]] = []
         for placed in self._script.of(End):
             if placed.fault.first_id is None:
@@ -39,7 +42,7 @@ class Endings:
                 found += [(link.number, ending) for link in self._touched(placed, links, now_ms)]
         for shutdown in self._script.of(Shutdown):
             for link in self._touched(shutdown, links, now_ms):
-                found.append((link.number, _notice(link, now_ms)))
+                found.append((link.number, _notice(link, now_ms, skew_ms)))
                 if shutdown.fault.close_after_s is not None:
                     self._announced.append((now_ms + shutdown.fault.close_after_s * 1000, link.number))
         found += [(number, GOING_AWAY) for at_ms, number in self._announced if at_ms <= now_ms]
@@ -69,7 +72,7 @@ class Endings:
         return touched
 
 
-def _notice(link: Open, now_ms: int) -> Event:
-    event = b'{"e":"serverShutdown","E":%d}' % now_ms
+def _notice(link: Open, now_ms: int, skew_ms: int) -> Event:
+    event = b'{"e":"serverShutdown","E":%d}' % (now_ms + skew_ms)
     payload = b'{"stream":"!serverShutdown","data":%b}' % event if link.is_combined else event
     return Event(payload, "", 0, now_ms, is_sound=False)

@@ -97,8 +97,8 @@ class EventTime(EventFault, frozen=True, kw_only=True):
 
 
 Malformation = Literal[
-    "truncated", "empty", "binary", "array", "null", "nan", "huge", "missing_key", "string_for_int",
-    "oversized", "invalid_utf8", "non_ascii_symbol",
+    "truncated", "empty", "binary", "array", "null", "nan", "huge", "beyond_64_bits", "missing_key",
+    "string_for_int", "oversized", "invalid_utf8", "non_ascii_symbol",
 ]  # fmt: skip
 
 

@@ -25,6 +25,11 @@ def _not_a_number(payload: bytes) -> bytes:
 
 
 def _huge(payload: bytes) -> bytes:
+    """An id that a double cannot hold, though 64 bits can."""
+    return edited(payload, a=2**53 + 1)
+
+
+def _beyond_64_bits(payload: bytes) -> bytes:
     return edited(payload, a=0).replace(b'"a":0', b'"a":%d' % 2**70, 1)
 
 
@@ -52,6 +57,7 @@ _MAKE: dict[Malformation, Callable[[bytes], bytes]] = {
     "null": lambda _payload: b"null",
     "nan": _not_a_number,
     "huge": _huge,
+    "beyond_64_bits": _beyond_64_bits,
     "missing_key": lambda payload: without(payload, "p"),
     "string_for_int": _string_for_int,
     "oversized": _oversized,

@@ -79,7 +79,7 @@ class Press:
         for link in links.values():
             self.instruct(link, now_ms)
         told = [Open(n, link.report.opened_ms, link.subscriptions.combined) for n, link in links.items()]
-        for number, due in self._endings.due(told, now_ms):
+        for number, due in self._endings.due(told, now_ms, self._skew_ms()):
             if number not in links:
                 continue
             if isinstance(due, Ending):

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from random import Random
 from urllib.parse import parse_qs, urlsplit
-from zlib import crc32
 
 import msgspec
 
@@ -21,6 +21,7 @@ from collectors.exchange.veil import NO_VEIL, Veil
 from collectors.exchange.weights import WeightMeter
 from storage.trades import Instrument, TradeColumns
 
+USED_WEIGHT = "X-MBX-USED-WEIGHT-1M"
 DEFAULT_ROWS = 500
 MAX_ROWS = 1000
 DEFAULT_DEPTH = 100
@@ -73,7 +74,10 @@ class Tape:
     def _head(self, symbol: str, first_id: int, last_id: int) -> TradeColumns:
         """The newest row alone, where it is within the ids asked for."""
         head = self.market.first_id_from(symbol, self.now_ms + 1) - 1
-        return self.market.from_id(symbol, head, 1 if first_id <= head <= last_id else 0)
+        rows = self.market.from_id(symbol, head, 1 if first_id <= head <= last_id else 0)
+        if len(rows) and head > first_id:
+            self.veil.note_head(symbol)
+        return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def respond(tape: Tape, weights: WeightMeter, method: str, target: str, headers:
     reply = refusal or (_answer(route, tape, weights, url.query, headers) if route else _NOT_FOUND)
     if method not in ("GET", "HEAD"):
         reply = Reply(405, b"")
-    used = {"X-MBX-USED-WEIGHT-1M": str(weights.used(tape.now_ms))}
+    used = {USED_WEIGHT: str(weights.used(tape.now_ms))}
     return Reply(reply.status, reply.body, reply.headers | used)
 
 
@@ -234,7 +238,7 @@ def _listed(instrument: Instrument) -> dict[str, object]:
         "quoteOrderQtyMarketAllowed": True,
         "isSpotTradingAllowed": True,
         "isMarginTradingAllowed": False,
-        "filters": _rotated(
+        "filters": _shuffled(
             instrument.symbol,
             [
                 {"filterType": "ICEBERG_PARTS", "limit": 10},
@@ -257,10 +261,9 @@ def _listed(instrument: Instrument) -> dict[str, object]:
     }
 
 
-def _rotated(symbol: str, filters: list[dict[str, object]]) -> list[dict[str, object]]:
+def _shuffled(symbol: str, filters: list[dict[str, object]]) -> list[dict[str, object]]:
     """Every symbol in an order of its own."""
-    first = crc32(symbol.encode()) % len(filters)
-    return filters[first:] + filters[:first]
+    return Random(symbol).sample(filters, len(filters))
 
 
 def _padded(step: Decimal) -> str:

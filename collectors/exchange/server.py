@@ -271,8 +271,11 @@ class Exchange:
             link.reply(link.greeting)
         async for text in link:
             link.reply(link.subscriptions.answer(text, self._clock()))
-            if link.subscriptions.asked_too_much and self.limits.too_many_streams_code is not None:
-                self._punish_link(link, "too many streams", False)
+            if not link.subscriptions.asked_too_much:
+                continue
+            link.subscriptions.asked_too_much = False
+            self._punish_link(link, "too many streams", False)
+            if self.limits.too_many_streams_code is not None:
                 link.finish(Ending("close", self.limits.too_many_streams_code, "Too many streams"))
 
     async def _keep_printing(self) -> None:

@@ -35,12 +35,19 @@ class Veil:
         lag = self._lag(symbol)
         if lag is None:
             return 0
-        lag.hit()
+        if not lag.fault.head_first:
+            lag.hit()
         return lag.fault.ms
 
     def shows_head(self, symbol: str) -> bool:
         lag = self._lag(symbol)
         return lag is not None and lag.fault.head_first
+
+    def note_head(self, symbol: str) -> None:
+        """The newest row was shown above some that were not, which is what `head_first` is about."""
+        lag = self._lag(symbol)
+        if lag is not None:
+            lag.hit()
 
     def shows(self, symbol: str, ids: IntArray) -> BoolArray:
         """(n,) whether each id is shown."""

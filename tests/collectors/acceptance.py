@@ -1,16 +1,18 @@
 """A recorder and an exchange by one clock, which runs as fast as a test wants, and the judge of both.
 
 Invariant: whatever was scripted, in the end the ledger holds the exchange's own ledger, to the last digit and
-each id once, declared holes aside; no answer said `complete` on the way when it was not; and the exchange had
-nothing to punish.
+each id once, declared holes aside; no answer said `complete` on the way when it was not; no part of the
+recorder failed; and the exchange had nothing to punish.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 
 from collectors.clock import Clock
@@ -19,7 +21,7 @@ from collectors.exchange.faults import AnyFault
 from collectors.exchange.report import Report
 from collectors.exchange.streams import MOST_LATE_MS
 from collectors.recorder import Recorder
-from collectors.rest import BinanceRest
+from collectors.rest import REPLY_S, BinanceRest
 from collectors.timing import REAL, Timing
 from server.health import readiness
 from server.recorder_metrics import RecorderMetrics
@@ -34,7 +36,10 @@ WHOLE = (0, 2**45)
 PATIENCE_S = 90.0
 AGG_TRADES = "/api/v3/aggTrades"
 BY_ID = f"{AGG_TRADES}?fromId&limit&symbol"
-# A busy machine is not the client's fault: what the real exchange gives a minute has to be some real time.
+# Up to this speed what the exchange gives a minute is some real time, for a busy machine too.
+FAIR_SPEED = 20
+FAIR_LIMITS = Limits(in_flight_s=60)
+# Beyond it, a busy machine is not the client's fault.
 FAST_LIMITS = Limits(pong_timeout_s=7_200, messages_per_s=10_000, in_flight_s=60)
 
 
@@ -53,6 +58,7 @@ class Rig:
     symbols: Sequence[str]
     since: dict[str, int] = field(default_factory=dict)
     late_ms: int | None = MOST_LATE_MS
+    logs: list[MutableMapping[str, Any]] = field(default_factory=list)
 
     # -- time
 
@@ -184,20 +190,47 @@ async def rig(
     warmup_ms: int = 0,
     timing: Timing = REAL,
     faults: Sequence[AnyFault] = (),
+    start_ms: int = START_MS,
+    reply_s: float = REPLY_S,
 ) -> AsyncIterator[Rig]:
-    """An exchange with that market and a recorder of all its symbols on so many links, both up."""
-    clock = VirtualClock(START_MS, speed=speed)
-    chosen = limits or FAST_LIMITS
-    async with Exchange(market, clock=clock, limits=chosen, poll_s=0.01, faults=faults) as exchange:
-        with TradeLedger.open(path / "ledger") as ledger:
-            async with recording(
-                ledger, exchange, clock, links=links, warmup_ms=warmup_ms, timing=timing
-            ) as recorder:
-                found = Rig(clock, exchange, ledger, recorder, market.symbols)
-                await found.until(lambda: exchange.links == links)
-                opened_ms = min(link.opened_ms for link in exchange.report().links)
-                found.since = {s: market.first_id_from(s, opened_ms + 1) for s in market.symbols}
-                yield found
+    """An exchange with that market and a recorder of all its symbols on so many links, both up.
+
+    `limits` are the real ones unless time begins faster than is fair; give `FAST_LIMITS` to a run that turns
+    so fast later.
+    """
+    clock = VirtualClock(start_ms, speed=speed)
+    chosen = limits or (FAIR_LIMITS if speed <= FAIR_SPEED else FAST_LIMITS)
+    with logged() as logs:
+        async with Exchange(market, clock=clock, limits=chosen, poll_s=0.01, faults=faults) as exchange:
+            with TradeLedger.open(path / "ledger") as ledger:
+                async with recording(
+                    ledger, exchange, clock, links=links, warmup_ms=warmup_ms, timing=timing, reply_s=reply_s
+                ) as recorder:
+                    found = Rig(clock, exchange, ledger, recorder, market.symbols, logs=logs)
+                    await found.until(lambda: exchange.links == links)
+                    opened_ms = min(link.opened_ms for link in exchange.report().links)
+                    found.since = {s: market.first_id_from(s, opened_ms + 1) for s in market.symbols}
+                    yield found
+    failed = [line for line in logs if line["event"] == "task failed" or line.get("exc_info")]
+    assert not failed, failed
+
+
+@contextmanager
+def logged() -> Iterator[list[MutableMapping[str, Any]]]:
+    """What is logged meanwhile, which goes where it always goes too."""
+    lines: list[MutableMapping[str, Any]] = []
+
+    def note(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        lines.append(dict(line))
+        return line
+
+    # The list itself is changed, because loggers hold it.
+    processors = structlog.get_config()["processors"]
+    processors.insert(0, note)
+    try:
+        yield lines
+    finally:
+        processors.remove(note)
 
 
 @asynccontextmanager
@@ -209,8 +242,9 @@ async def recording(
     links: int,
     warmup_ms: int,
     timing: Timing,
+    reply_s: float = REPLY_S,
 ) -> AsyncIterator[Recorder]:
-    async with BinanceRest(exchange.rest_url, clock) as rest:
+    async with BinanceRest(exchange.rest_url, clock, reply_s=reply_s) as rest:
         recorder = Recorder(
             ledger,
             rest,

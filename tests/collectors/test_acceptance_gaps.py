@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from collectors import links as links_module
 from collectors.exchange.faults import (
     AnyFault,
     Delay,
@@ -20,7 +21,7 @@ from collectors.exchange.faults import (
 )
 from collectors.rest import PAGE
 
-from .acceptance import AGG_TRADES, BY_ID, at_rates, rig
+from .acceptance import AGG_TRADES, BY_ID, FAST_LIMITS, at_rates, rig
 
 # A stale server's symbols are late by different times: a hundred trades of the quieter one.
 STALE_MS = 4_000
@@ -53,7 +54,7 @@ def test_what_one_link_loses_the_other_brings_without_rest(tmp_path: Path, lost:
             run.inject(*lost)
             await run.pass_time(25)
             report = await run.judged()
-            assert report.faults_hit
+            assert all(report.faults_hit.values())
             assert run.pages == asked
             assert run.metric("tapedeck_gap_trades_closed_total", by="rest") == 0
             assert run.metric("tapedeck_trades_duplicate_total") > 0
@@ -105,6 +106,35 @@ def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: P
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("refused", "replaced"),
+    [
+        pytest.param(Refuse(until_s=20, how="hang"), False, id="no answer"),
+        pytest.param(Refuse(until_s=2, how="silent"), True, id="101, then nothing"),
+        pytest.param(Refuse(until_s=20, status=None, delay_s=30), False, id="a slow handshake"),
+    ],
+)
+def test_links_that_end_all_at_once_and_hardly_come_back_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refuse, replaced: bool
+) -> None:
+    """E6 A link that comes up and says nothing is replaced."""
+    monkeypatch.setattr(links_module, "OPEN_S", 2.0)
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(End(how="reset"), refused)
+            await run.pass_time(20)
+            await run.until(lambda: len(run.exchange.report().links) >= (6 if replaced else 4))
+            await run.pass_time(5)
+            report = await run.judged()
+            assert all(report.faults_hit.values())
+            assert report.faults_hit["refuse"] >= 2
+            assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 0
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize("lag_s", [2, 20])
 def test_a_head_that_rest_shows_before_older_ids_hides_no_hole(tmp_path: Path, lag_s: int) -> None:
     """(d) `Rig.until` looks at what is said to be complete all the way."""
@@ -117,7 +147,7 @@ def test_a_head_that_rest_shows_before_older_ids_hides_no_hole(tmp_path: Path, l
                 run.inject(End(), Refuse(until_s=5))
                 await run.pass_time(20)
             report = await run.judged()
-            assert report.faults_hit["rest_lag"] > 0
+            assert report.faults_hit["rest_lag"] > 0  # a head was shown above what was hidden
 
     asyncio.run(run())
 
@@ -126,7 +156,7 @@ def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched
     """R10: ids that exist nowhere are no loss once that is proven; those that come late are asked for."""
 
     async def run() -> None:
-        async with rig(tmp_path, at_rates(BTCUSDT=10), speed=20) as run:
+        async with rig(tmp_path, at_rates(BTCUSDT=10), speed=20, limits=FAST_LIMITS) as run:
             await run.pass_time(5)
             soon = run.exchange.printed_id("BTCUSDT") + 40
             run.inject(

@@ -17,14 +17,16 @@ def test_a_lag_of_all_links_is_told_by_metrics_and_readiness_until_it_ends(tmp_p
         async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=25) as run:
             await run.pass_time(10)
             assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
-            assert run.reasons() == {"all": set(), "BTCUSDT": set(), "ETHUSDT": set()}
-            run.inject(Delay(ms=LAG_S * 1_000, until_s=90), RestReply(status=503, until_s=90))
-            await run.pass_time(2 * LAG_S)
+            await run.until(lambda: run.reasons() == {"all": set(), "BTCUSDT": set(), "ETHUSDT": set()})
+            run.inject(Delay(ms=LAG_S * 1_000, until_s=120), RestReply(status=503, until_s=120))
+            await run.pass_time(1.5 * LAG_S)
             for symbol in run.symbols:
-                assert LAG_S - 5 < run.metric("tapedeck_lag_seconds", symbol=symbol) < LAG_S + 20
-                assert run.reasons()[symbol] == {"head_age", "lag"}
+                await run.until(
+                    lambda s=symbol: LAG_S - 5 < run.metric("tapedeck_lag_seconds", symbol=s) < LAG_S + 20  # type: ignore[misc]
+                )
+                await run.until(lambda s=symbol: run.reasons()[s] == {"head_age", "lag"})  # type: ignore[misc]
             assert run.metric("tapedeck_link_lag_seconds") > 2 * (LAG_S - 5)
-            await run.pass_time(60)
+            await run.pass_time(80)
             await run.judged()
             await run.until(lambda: not any(run.reasons().values()))
             assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
@@ -41,11 +43,14 @@ def test_a_lag_of_one_link_is_told_of_it_alone(tmp_path: Path) -> None:
             await run.pass_time(10)
             run.inject(Delay(links=(1,), ms=LAG_S * 1_000))
             await run.pass_time(2 * LAG_S)
-            late, quick = sorted((link.lag_ms or 0 for link in run.recorder.figures().links), reverse=True)
-            assert late > (LAG_S - 5) * 1_000
-            assert quick < LAG_S * 500
-            assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
-            assert run.reasons()["BTCUSDT"] == set()
+
+            def is_told_of_one_alone() -> bool:
+                late, quick = sorted(link.lag_ms or 0 for link in run.recorder.figures().links)[::-1]
+                return late > (LAG_S - 5) * 1_000 and quick < LAG_S * 500
+
+            await run.until(is_told_of_one_alone)
+            await run.until(lambda: run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2)
+            await run.until(lambda: run.reasons()["BTCUSDT"] == set())
             await run.judged()
 
     asyncio.run(run())

@@ -88,6 +88,29 @@ def test_a_link_that_lives_for_24_hours_is_ended_and_what_was_missed_is_fetched(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("close_after_s", [0, 5])
+@pytest.mark.parametrize("links", [(1,), ()], ids=["one link", "both links"])
+def test_a_shutdown_that_comes_soon_loses_nothing(
+    tmp_path: Path, links: tuple[int, ...], close_after_s: int
+) -> None:
+    """E5 Five seconds are enough for a successor on each line; at once, what both links lose REST has."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50), speed=5) as run:
+            await run.pass_time(5)
+            asked = run.pages
+            run.inject(Shutdown(links=links, close_after_s=close_after_s))
+            await run.pass_time(12)
+            report = await run.judged()
+            ended = report.links[: len(links) or 2]
+            assert [link.ending for link in ended] == ["1001 going away"] * len(ended)
+            assert len(report.links) == 2 + len(ended)
+            if links or close_after_s:
+                assert run.pages == asked
+
+    asyncio.run(run())
+
+
 def test_every_way_to_end_is_a_disconnect(tmp_path: Path) -> None:
     """(f) 1000 and 1001 end the reading loop without an error: the link comes back all the same."""
 

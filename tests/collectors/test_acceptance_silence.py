@@ -14,18 +14,21 @@ from collectors.exchange.faults import (
     Drop,
     Freeze,
     Hold,
+    Pings,
     RestLimit,
     RestReply,
     RestShort,
     Shutdown,
     Trickle,
 )
+from collectors.exchange.market import GeneratedMarket
 from collectors.exchange.streams import MOST_LATE_MS
 from collectors.timing import REAL
 
-from .acceptance import Rig, at_rates, rig
+from .acceptance import FAST_LIMITS, START_MS, Rig, at_rates, rig
 
 QUIET = 1 / 3_600
+RARE = "SHIBUSDT"
 # At a thousand times the world's speed 45 s are less than a busy machine's hesitation.
 UNHURRIED = replace(REAL, gather_s=2, mute_s=900, behind_s=1_800)
 # When a lack is noticed, and the attempt to replace the link.
@@ -63,6 +66,55 @@ def test_a_symbol_that_trades_once_an_hour_makes_nobody_nervous(tmp_path: Path, 
     asyncio.run(run())
 
 
+def before_a_rare_trade(market: GeneratedMarket, seconds: float) -> int:
+    """When to begin, so that the symbol that trades once an hour does so after so many seconds."""
+    rows = market.trades(RARE, START_MS, START_MS + 12 * 3_600_000)
+    return int(rows.time_ms[0] - seconds * 1000)
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        pytest.param([], id="on both links at once"),
+        pytest.param([Delay(links=(2,), ms=30_000)], id="half a minute later on one"),
+    ],
+)
+def test_the_one_trade_of_an_hour_makes_nobody_nervous(tmp_path: Path, late: Sequence[AnyFault]) -> None:
+    """(e) With the product's own patience: what only one link has brought yet may be on its way."""
+
+    async def run() -> None:
+        market = at_rates(BTCUSDT=20, SHIBUSDT=QUIET)
+        start_ms = before_a_rare_trade(market, 20)
+        async with rig(tmp_path, market, speed=20, start_ms=start_ms, faults=late) as run:
+            await run.until(lambda: len(run.held(RARE)) == 1)
+            asked = run.pages
+            await run.pass_time(REAL.mute_s + SOME_S)
+            report = await run.judged()
+            assert [link.ending for link in report.links] == [None, None]
+            assert run.pages == asked
+
+    asyncio.run(run())
+
+
+def test_a_link_that_lacks_the_one_trade_of_an_hour_is_replaced_within_its_bound(tmp_path: Path) -> None:
+    """(e) S2 of a symbol of which nothing more comes that could show it."""
+
+    async def run() -> None:
+        market = at_rates(BTCUSDT=20, SHIBUSDT=QUIET)
+        lost = Drop(links=(1,), symbols=(RARE,))
+        start_ms = before_a_rare_trade(market, 20)
+        async with rig(tmp_path, market, speed=20, start_ms=start_ms, faults=[lost]) as run:
+            await run.until(lambda: len(run.held(RARE)) == 1)
+            asked = run.pages
+            await replaced(run, REAL.mute_s + SOME_S)
+            report = await run.judged()
+            assert report.faults_hit == {"drop": 1}
+            assert [link.ending for link in report.links if link.number == 2] == [None]
+            assert run.pages == asked
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     "silence",
     [
@@ -76,10 +128,12 @@ def test_a_symbol_that_trades_once_an_hour_makes_nobody_nervous(tmp_path: Path, 
 def test_what_is_mute_beside_another_link_is_replaced_within_its_bound(
     tmp_path: Path, silence: AnyFault
 ) -> None:
-    """(e) And the quiet symbol on the same link is no reason."""
+    """(e) And the quiet symbol on the same link, whose one trade comes meanwhile, is no reason."""
 
     async def run() -> None:
-        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5, SHIBUSDT=QUIET), speed=20) as run:
+        market = at_rates(BTCUSDT=20, ETHUSDT=5, SHIBUSDT=QUIET)
+        start_ms = before_a_rare_trade(market, 25)
+        async with rig(tmp_path, market, speed=20, start_ms=start_ms) as run:
             await run.pass_time(10)
             asked = run.pages
             run.late_ms = None
@@ -88,6 +142,7 @@ def test_what_is_mute_beside_another_link_is_replaced_within_its_bound(
             await run.pass_time(10)
             report = await run.judged()
             assert len(report.links) == 3
+            assert len(run.held(RARE)) == 1
             assert run.pages - asked <= 2  # about the quiet symbol
 
     asyncio.run(run())
@@ -98,7 +153,7 @@ def test_what_is_mute_everywhere_is_found_by_asking_rest(tmp_path: Path) -> None
     the symbol counts as complete, not longer. Later, nothing does that is not, while the links are mute."""
 
     async def run() -> None:
-        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=20) as run:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=20, limits=FAST_LIMITS) as run:
             await run.pass_time(30)
             run.late_ms = None
             run.inject(Drop(links=(1, 2), symbols=("ETHUSDT",)))
@@ -135,7 +190,7 @@ def test_what_is_mute_on_whatever_replaces_it_too_counts_as_complete_once_at_the
     is asked at its own pace; also when it has nothing newer just then."""
 
     async def run() -> None:
-        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=per_s), speed=20) as run:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=per_s), speed=20, limits=FAST_LIMITS) as run:
             await run.pass_time(30)
             run.late_ms = None
             run.inject(Drop(symbols=("ETHUSDT",), until_s=lasts_s), *short)
@@ -167,7 +222,7 @@ def test_a_shutdown_is_acted_on_while_rest_is_to_be_left_alone(tmp_path: Path) -
     """(e) S2 on both links and a ban: the look at the silence waits for its end, links do not."""
 
     async def run() -> None:
-        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=20) as run:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=20, limits=FAST_LIMITS) as run:
             await run.pass_time(30)
             run.late_ms = None
             run.inject(
@@ -229,17 +284,34 @@ def test_a_silence_that_rest_cannot_be_asked_about_counts_as_known_for_a_bounded
     asyncio.run(run())
 
 
-def test_pongs_that_are_lost_and_a_lag_that_does_not_close_cost_nothing(tmp_path: Path) -> None:
-    """S4 and S6 on one link each."""
+@pytest.mark.parametrize(
+    ("fault", "lasts_s", "ending"),
+    [
+        pytest.param(Deaf(links=(1,)), 75, "1008 Pong timeout", id="S4 its pongs are lost"),
+        pytest.param(Deaf(links=(1,), to="all"), 75, "1008 Pong timeout", id="S4 all it says is lost"),
+        pytest.param(Delay(links=(1,), ms=30_000), 75, None, id="S6 a lag that does not close"),
+        pytest.param(Pings(links=(1,), interval_s=180), 60, None, id="L1 a ping in three minutes"),
+        pytest.param(Pings(interval_s=None), 60, None, id="L1 no pings"),
+    ],
+)
+def test_what_says_nothing_of_trades_costs_no_link_and_no_look(
+    tmp_path: Path, fault: AnyFault, lasts_s: int, ending: str | None
+) -> None:
+    """Whoever gets no pongs ends the link, which is as any other end; nobody does for want of pings."""
 
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=20), speed=20) as run:
             await run.pass_time(10)
             asked = run.pages
-            run.inject(Deaf(links=(1,)), Delay(links=(2,), ms=30_000))
-            await run.pass_time(90)
+            run.inject(fault)
+            await run.pass_time(lasts_s)
             report = await run.judged()
+            assert all(report.faults_hit.values())
             assert run.pages == asked
-            assert report.links[1].ending is None
+            assert [link.ending for link in report.links[:2]] == [ending, None]
+            if isinstance(fault, Pings):
+                assert report.links[0].pings == 0
+            else:
+                assert report.links[1].pongs >= report.links[1].pings - 1 > 1
 
     asyncio.run(run())

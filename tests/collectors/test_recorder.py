@@ -43,6 +43,7 @@ async def recording(
     stream_url: str | None = None,
     rule: Rule | None = None,
     timing: Timing = REAL,
+    rest_lag_ms: int = 500,
 ) -> AsyncIterator[Recorder]:
     async with BinanceRest(exchange.rest_url, wall_ms) as rest:
         recorder = Recorder(
@@ -52,7 +53,7 @@ async def recording(
             stream_urls=[stream_url or exchange.stream_url] * links,
             warmup_ms=warmup_ms,
             clock=wall_ms,
-            rest_lag_ms=500,
+            rest_lag_ms=rest_lag_ms,
             rule=rule,
             timing=timing,
         )

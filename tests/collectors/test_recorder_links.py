@@ -17,6 +17,7 @@ from collectors.exchange.faults import Conflict, End, Malformed, Refuse
 from collectors.figures import LinkFigures
 from collectors.lines import MOST_NAMES
 from collectors.links import stream_path
+from collectors.looks import REST_LAG_MS
 from collectors.stream_frames import Parsed
 from collectors.timing import Timing
 from collectors.turn import Turn
@@ -74,8 +75,8 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
 def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser takes two seconds at a time."""
-    parse, takes_s = stream_module._parse, 2.0
+    """The parser takes two seconds at a time, in which no look at REST's head is due."""
+    parse, takes_s = stream_module._parse, 0.0
 
     async def parse_slowly(texts: list[bytes], turn: Turn) -> Parsed:
         await asyncio.sleep(takes_s)
@@ -84,11 +85,14 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
     monkeypatch.setattr(links_module, "MOST_TEXTS", 100)
     monkeypatch.setattr(stream_module, "_parse", parse_slowly)
 
-    async def run() -> None:
+    async def run() -> int:
+        """How many trades were given up."""
         nonlocal takes_s
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
-                async with recording(ledger, exchange) as recorder:
+                async with recording(ledger, exchange, rest_lag_ms=REST_LAG_MS) as recorder:
+                    await until(lambda: bool(ledger.runs("BTCUSDT")))
+                    takes_s = 2.0
                     await until(lambda: recorder.figures().dropped > 300)
                     assert recorder.figures().links[0].waiting <= 100
                     takes_s = 0.0
@@ -99,12 +103,14 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
                 report = exchange.report()
                 assert report.self_inflicted == []
                 assert report.requests["/api/v3/aggTrades"] > 0
+                return recorder.figures().dropped
 
     with capture_logs() as logs:
-        asyncio.run(run())
-    # A look at the head may have brought all of it before a gap was seen.
+        dropped = asyncio.run(run())
     closed = [line for line in logs if line["event"] == "gap filled"]
+    assert closed
     assert all(line["by"] == {"rest": line["ids"]} for line in closed)
+    assert sum(line["ids"] for line in closed) == dropped
     assert any(line["event"] == "messages given up" for line in logs)
 
 

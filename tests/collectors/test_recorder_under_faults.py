@@ -136,7 +136,8 @@ def test_duplicates_conflicts_neighbours_and_stale_trades_change_nothing(tmp_pat
 
 
 def test_malformed_frames_lose_themselves_alone(tmp_path: Path) -> None:
-    kinds = ("truncated", "empty", "array", "null", "nan", "huge", "missing_key", "string_for_int")
+    kinds = ("truncated", "empty", "array", "null", "nan", "huge", "beyond_64_bits", "missing_key",
+             "string_for_int")  # fmt: skip
     report, _ = recorded_under(
         lambda soon: [
             Malformed(kind=kind, instead=True, first_id=soon + 20 * i, last_id=soon + 20 * i)  # type: ignore[arg-type]

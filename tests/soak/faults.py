@@ -55,7 +55,7 @@ def happenings(seed: int, symbols: Sequence[str]) -> Iterator[Due]:
     """Each kind once, in any order, and again without an end."""
     chance = random.Random(seed)
     while True:
-        for make in chance.sample(_KINDS, len(_KINDS)):
+        for make in chance.sample(KINDS, len(KINDS)):
             yield Due(chance.uniform(0.2, 1.5), chance.choice([0, 1, 2]), make(chance, symbols))
 
 
@@ -158,7 +158,7 @@ def _paced(kind: Any, **fields: Any) -> Make:
     return make
 
 
-_KINDS: list[Make] = [
+KINDS: list[Make] = [
     _lasting(faults.Drop, share=_whole_or_share),
     _lasting(faults.Duplicate, share=_share),
     _lasting(faults.Swap, share=_share),

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from storage.ledger_files import RESERVE
 from tests.disks import full, small_disk
 from tests.levers import private_mb
 from tests.processes import Process, environment_for, start
@@ -84,6 +85,8 @@ class Recorder:
 
     def refuse_disk_for(self, seconds: float) -> None:
         assert self.process is not None
+        # It would take the trades of these seconds.
+        (self._directory / "ledger" / RESERVE).unlink(missing_ok=True)
         with full(self._directory) if self.is_on_small_disk else _no_file_grows(self.process.child.pid):
             time.sleep(seconds)
 

@@ -9,14 +9,16 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from collectors.exchange.faults import Hole, Invalid
 from storage.ledger import TradeLedger
-from tests.levers import Levers, missing
+from storage.trades import IntArray
+from tests.levers import Levers, head, held, missing, until, until_written
 from tests.processes import exchange
 from tests.soak.faults import (
     DiskRefuses,
@@ -42,11 +44,28 @@ CALM_S = 6.0
 MOST_NAMED = 20
 
 
+@dataclass(frozen=True, slots=True)
+class Span:
+    """What a ledger must hold of a symbol: all ids from `since` to `head`, both inclusive, holes aside."""
+
+    since: int
+    head: int
+
+    def lost_outside(self, ids: IntArray, holes: Iterable[int]) -> list[int]:
+        """Those before the first one held or after the last one; all of them where none is held."""
+        first, last = (int(ids[0]), int(ids[-1])) if len(ids) else (self.head + 1, self.head)
+        return sorted({*range(self.since, first), *range(last + 1, self.head + 1)}.difference(holes))
+
+
 @dataclass(slots=True)
 class Found:
-    """What a soak came to; the trades that are wrong as `BTCUSDT 4711`."""
+    """What a soak came to; the trades that are wrong as `BTCUSDT 4711`.
+
+    `injected` is what was put in by kind, `faults` how often each touched something.
+    """
 
     seed: int
+    injected: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
     trades: int = 0
@@ -66,35 +85,43 @@ class Found:
         return self.trades > 0 and not (self.missing or self.doubled or self.extra or self.other)
 
 
-def soak(seconds: float, seed: int, directory: Path) -> Found:
+def soak(seconds: float, seed: int, directory: Path, *, count: int | None = None) -> Found:
+    """For so long, or with so many happenings, whichever comes first."""
     with (
         disk(directory) as path,
         exchange(f"--rate={RATE}", f"--seed={seed}", "--control-port=0") as urls,
         Levers(urls) as levers,
     ):
-        recorder = Recorder(urls, path)
+        recorder, symbols = Recorder(urls, path), urls["symbols"]
         recorder.begin()
         found = Found(seed, is_on_small_disk=recorder.is_on_small_disk)
-        befall(seconds, seed, levers, recorder, urls["symbols"], found)
+        since = begun(levers, recorder, symbols)
+        befall(seconds, islice(happenings(seed, symbols), count), levers, recorder, found)
         levers.clear()
         report = levers.report()
         found.faults.update({name: n for name, n in report["faults_hit"].items() if n})
-        settle(levers, recorder, urls["symbols"])
+        heads = settle(levers, recorder, symbols)
         recorder.end()
-        for symbol in urls["symbols"]:
-            compare(levers, symbol, path / "ledger", found)
+        for symbol in symbols:
+            compare(levers, symbol, Span(since[symbol], heads[symbol]), path / "ledger", found)
         assert_sound(path / "ledger")
         found.self_inflicted.update(each["breach"] for each in levers.report()["self_inflicted"])
     found.told, found.most_mb, found.lives = recorder.told, recorder.most_mb, recorder.lives
     return found
 
 
-def befall(
-    seconds: float, seed: int, levers: Levers, recorder: Recorder, symbols: Sequence[str], found: Found
-) -> None:
+def begun(levers: Levers, recorder: Recorder, symbols: Sequence[str]) -> Mapping[str, int]:
+    """The id of each symbol from which on everything must be held; one at most as new is on the disk."""
+    until(lambda: all(held(recorder.url, symbol) for symbol in symbols))
+    since = {symbol: levers.printed(symbol) for symbol in symbols}
+    until_written(recorder.url)
+    return since
+
+
+def befall(seconds: float, coming: Iterable[Due], levers: Levers, recorder: Recorder, found: Found) -> None:
     """Let things happen for so long."""
     ends_s, quiet_at_s = time.monotonic() + seconds, 0.0
-    for due in happenings(seed, symbols):
+    for due in coming:
         wait_s = due.wait_s
         if is_alone(due.happening):
             wait_s = max(wait_s, quiet_at_s - time.monotonic())
@@ -103,6 +130,7 @@ def befall(
         time.sleep(wait_s)
         recorder.look()
         happen(due, levers, recorder, found)
+        found.injected[name_of(due.happening)] += 1
         quiet_at_s = max(quiet_at_s, time.monotonic() + lasts_s(due.happening))
         if is_alone(due.happening):
             time.sleep(lasts_s(due.happening))
@@ -138,27 +166,37 @@ def _printed_of(fault: Hole | Invalid, levers: Levers) -> set[tuple[str, int]]:
     }
 
 
-def settle(levers: Levers, recorder: Recorder, symbols: Sequence[str]) -> None:
-    """Until what was printed by now is held, holes aside, and stays so; or for as long as that may take."""
+def settle(levers: Levers, recorder: Recorder, symbols: Sequence[str]) -> Mapping[str, int]:
+    """Until what was printed by now is held, holes aside, and stays so; or for as long as that may take.
+
+    The newest id of each symbol that was printed by now.
+    """
     holes = {symbol: len(levers.holes(symbol)) for symbol in symbols}
+    heads = {symbol: levers.printed(symbol) for symbol in symbols}
     ends_s = time.monotonic() + COMPLETE_S
     for symbol in symbols:
-        levers.printed(symbol, levers.printed(symbol) + 1)
+        levers.printed(symbol, heads[symbol] + 1)
     calm_from_s = time.monotonic()
     while time.monotonic() < min(calm_from_s + CALM_S, ends_s):
         recorder.look()
-        if any(missing(recorder.url, symbol) > holes[symbol] for symbol in symbols):
+        if any(
+            missing(recorder.url, symbol) > holes[symbol] or head(recorder.url, symbol) < heads[symbol]
+            for symbol in symbols
+        ):
             calm_from_s = time.monotonic()
         time.sleep(0.5)
+    return heads
 
 
-def compare(levers: Levers, symbol: str, path: Path, found: Found) -> None:
+def compare(levers: Levers, symbol: str, span: Span, path: Path, found: Found) -> None:
+    """What the closed ledger lacks of the span, or has too much or otherwise."""
     with TradeLedger.open(path, create=False) as ledger:
         rows = ledger.trades(symbol, *WHOLE).by_id()
     found.trades += len(rows)
     found.doubled += len(rows) - len(set(rows.id.tolist()))
     told = levers.difference(symbol, rows)
-    found.missing += [f"{symbol} {i}" for i in told["missing"]]
+    lost = span.lost_outside(rows.id, levers.holes(symbol))
+    found.missing += [f"{symbol} {i}" for i in sorted(told["missing"] + lost)]
     for kind, wrong in (("extra", found.extra), ("other", found.other)):
         wrong += [f"{symbol} {i}" for i in told[kind] if (symbol, i) not in found.changed_late]
 

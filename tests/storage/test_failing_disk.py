@@ -16,7 +16,7 @@ from storage.errors import LedgerError, StoreUnavailable
 from storage.ledger import TradeLedger
 from storage.ledger_files import RESERVE
 from storage.trades import TradeColumns
-from tests.disks import full, read_only, small_disk
+from tests.disks import full, read_only, refuse_to_sync, small_disk
 from tests.storage.soundness import assert_sound
 from tests.tapes import START_MS, rows_of, run_of
 
@@ -198,6 +198,35 @@ def test_a_directory_that_cannot_be_written_is_waited_for(
     assert_all_there(path, feed.offered)
 
 
+def test_a_write_that_cannot_be_synced_counts_as_none_and_is_made_again(tmp_path: Path) -> None:
+    """The log has the rows, and nobody knows whether the disk does: LevelDB's handle takes no more, and a
+    new one finds them or not."""
+    path = tmp_path / "ledger"
+    with TradeLedger.open(path) as ledger:
+        feed = Feed(ledger)
+        assert feed.step()
+        outcome: list[object] = []
+
+        def step_twice() -> list[bool]:
+            refuse_to_sync()
+            return [feed.step(), feed.step()]
+
+        with asking(ledger) as answers:
+            in_thread(step_twice, outcome).join(DEADLINE_S)
+            if isinstance(outcome[0], pytest.skip.Exception):
+                raise outcome[0]
+            assert outcome == [[False, False]]
+            assert "Input/output error" in (ledger.condition.error or "")
+            assert ledger.condition.unwritten == 2 * BATCH
+            before = len(answers)
+            until(lambda: len(answers) > before + 2)
+            assert answers[-1] == 3 * BATCH
+            until(feed.step)
+        assert ledger.condition.error is None
+        assert ledger.condition.unwritten == 0
+    assert_all_there(path, feed.offered)
+
+
 def test_a_ledger_opens_on_a_full_disk_with_its_reserve(disk: Path) -> None:
     path = disk / "ledger"
     with TradeLedger.open(path) as ledger:
@@ -273,7 +302,7 @@ def in_thread(work: Callable[[], object], into: list[object]) -> threading.Threa
     def run() -> None:
         try:
             into.append(work())
-        except Exception as error:
+        except (Exception, pytest.skip.Exception) as error:
             into.append(error)
 
     thread = threading.Thread(target=run)

@@ -129,7 +129,10 @@ def test_exchange_info_may_be_asked_for_some_symbols() -> None:
 
 def test_the_filters_of_symbols_come_in_different_orders() -> None:
     body = json.loads(ask("/api/v3/exchangeInfo").body)
-    assert len({symbol["filters"][0]["filterType"] for symbol in body["symbols"]}) > 1
+    orders = {tuple(each["filterType"] for each in symbol["filters"]) for symbol in body["symbols"]}
+    assert len({order[0] for order in orders}) > 1
+    assert len({order[order.index("LOT_SIZE") - 1] for order in orders}) > 1  # nor in one round
+    assert all(sorted(order) == sorted(next(iter(orders))) for order in orders)
 
 
 def test_time_and_ping() -> None:

@@ -60,7 +60,10 @@ async def test_rest_can_show_the_head_before_what_is_below_it(
     newest = head(exchange, clock)
     exchange.inject(RestLag(ms=10_000, head_first=True, until_s=5))
     assert newest > seen + 1
+    assert (await page_of(client, fromId=seen, limit=1)) == [seen]
+    assert exchange.report().faults_hit["rest_lag"] == 0  # no head above what is hidden
     assert (await page_of(client, fromId=seen)) == [seen, newest]
+    assert exchange.report().faults_hit["rest_lag"] == 1
     assert (await page_of(client, fromId=seen + 1)) == [newest]
     assert (await page_of(client, fromId=seen, limit=1)) == [seen]
     assert (await page_of(client, fromId=newest + 1)) == []
@@ -129,6 +132,15 @@ async def test_a_reply_can_be_another(
     assert response.status_code == status
     assert holds in response.text
     assert response.headers["X-MBX-USED-WEIGHT-1M"] == "4"
+
+
+async def test_the_used_weight_stands_under_any_spelling_of_its_name(
+    exchange: Exchange, client: httpx.AsyncClient
+) -> None:
+    replies = [await client.get(AGG_TRADES) for _ in range(6)]
+    written = [name for reply in replies for name, _ in reply.headers.raw if b"weight" in name.lower()]
+    assert len(written) == 6
+    assert set(written) == {b"X-MBX-USED-WEIGHT-1M", b"x-mbx-used-weight-1m", b"X-Mbx-Used-Weight-1M"}
 
 
 async def test_a_packed_body_can_be_cut(exchange: Exchange, client: httpx.AsyncClient) -> None:

@@ -105,6 +105,7 @@ async def test_too_many_streams_are_an_error_or_the_end(market: GeneratedMarket,
                 closed = await ended(link)
                 assert closed.rcvd is not None
                 assert closed.rcvd.code == code
+            assert [each.breach for each in exchange.report().self_inflicted] == ["too many streams"]
 
 
 # -- endings
