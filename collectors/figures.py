@@ -50,3 +50,4 @@ class Figures:
     refused: int
     flush_s: float
     most_lag_ms: int | None = None
+    implausible: int = 0

@@ -146,6 +146,7 @@ class Recorder:
             refused=counts.refused,
             flush_s=self._disk.flush_took_s,
             most_lag_ms=self._stream.most_lag_ms,
+            implausible=counts.implausible,
         )
 
     # Start and end

@@ -5,14 +5,19 @@ Invariant: only the event loop replaces `known`, and as a whole: threads that as
 changes nothing.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
 from collectors.figures import SymbolFigures
 from collectors.links import Connection
+from collectors.plausibility import Mark, Plausibility, Sifted, is_near
 from collectors.sequencer import Sequencer
 from collectors.watch import Watch
+from storage.trades import TradeColumns
 
 
 @dataclass(slots=True)
@@ -24,6 +29,7 @@ class Recording:
     _watch: Watch
     _clock: Clock
     connections: list[Connection] = field(default_factory=list)
+    plausibility: Plausibility = field(default_factory=Plausibility)
     trades: int = 0
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
@@ -72,6 +78,30 @@ class Recording:
         return self._known.settled(self._vouchers(), waiting=waiting)
 
     # What the connections bring
+
+    @property
+    def head(self) -> Mark | None:
+        """The newest id that is known, and its time."""
+        head = self.sequencer.head
+        return None if head is None else Mark(head, self.sequencer.head_ms)
+
+    def sift(self, rows: TradeColumns, oldest_id: Callable[[], int | None], latest_ms: int) -> Sifted:
+        """As `Plausibility.sift`."""
+        head = self.head
+        if head is not None and is_near(rows, head):
+            self.plausibility.confirm()
+            return Sifted(rows)
+        now_ms = self._clock.steady_ms()
+        return self.plausibility.sift(rows, head, oldest_id(), latest_ms=latest_ms, now_ms=now_ms)
+
+    def give_up_held(self, latest_ms: int) -> TradeColumns:
+        """Of the rows held behind a jump those that cannot be any more, by what has come since."""
+        held, head = self.sequencer.held, self.head
+        if head is None:
+            return TradeColumns.empty()
+        can_be = head.leads_to(held.id, np.minimum(held.time_ms, latest_ms))
+        self.sequencer.keep_held(can_be)
+        return held.take(~can_be)
 
     def settle(self) -> None:
         """Take note of what is known by now."""

@@ -6,7 +6,9 @@ a symbol that may have missed something counts as up to date again only once an 
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -61,8 +63,9 @@ class Stream:
         self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
             runs = ledger.runs(symbol)
-            head = Sequencer(runs[-1].last_id if runs else None)
-            self._recordings[symbol] = Recording(symbol, head, watch, clock)
+            sequencer = Sequencer(runs[-1].last_id, runs[-1].last_ms) if runs else Sequencer()
+            self._recordings[symbol] = Recording(symbol, sequencer, watch, clock)
+        self._ahead_ms = clock() - clock.steady_ms()
         self._connections: list[Connection] = []
         self._oddities = Oddities()
         self._most_lag = LagOfLate(max, MOST_LAG_WINDOW_MS)
@@ -143,6 +146,8 @@ class Stream:
         turn = Turn()
         parsed = await _parse(texts, turn)
         lost = self._note_oddities(connection, parsed)
+        trades, left_out = self._sifted(connection, parsed.trades)
+        parsed, lost = replace(parsed, trades=trades), lost or left_out
         if lost:
             self._tear(connection)
         try:
@@ -151,6 +156,58 @@ class Stream:
             self._tear(connection)
             raise
         return len(texts)
+
+    def _sifted(
+        self, connection: Connection, trades: Mapping[str, TradeColumns]
+    ) -> tuple[dict[str, TradeColumns], bool]:
+        """What can be of the trades that a connection brought; whether anything cannot."""
+        found, left_out = {}, False
+        for symbol, rows in trades.items():
+            recording = self._recordings.get(symbol)
+            if recording is None:
+                continue
+            head = recording.sequencer.head
+            sifted = recording.sift(rows, partial(self._oldest_id, symbol), self._latest_ms())
+            if sifted.begins_anew:
+                self._begin_anew(recording, sifted.rows, connection.host)
+            if sifted.left_out is not None:
+                self._oddities.note_implausible(symbol, sifted.left_out, head, connection.number)
+                left_out = True
+            if len(sifted.rows):
+                found[symbol] = sifted.rows
+        return found, left_out
+
+    def _oldest_id(self, symbol: str) -> int | None:
+        runs = self._ledger.runs(symbol)
+        return runs[0].first_id if runs else None
+
+    def _latest_ms(self) -> int:
+        """The latest time that a trade can be of; a clock that was set back makes none later."""
+        return max(self._clock(), self._ahead_ms + self._clock.steady_ms()) + CLOCK_SKEW_MS
+
+    def begin_anew(self, symbol: str, rows: TradeColumns) -> None:
+        """REST's newest rows, which the ledger holds, are not what the newest id known leads to."""
+        recording = self._recordings.get(symbol)
+        if recording is not None:
+            self._begin_anew(recording, rows, "REST")
+            self.remember(symbol, rows)
+
+    def _begin_anew(self, recording: Recording, rows: TradeColumns, by: str) -> None:
+        """The newest id that was known is wrong, or the exchange counts anew."""
+        log.warning(
+            "ids begin anew",
+            symbol=recording.symbol,
+            head=recording.sequencer.head,
+            first_id=int(rows.id.min()),
+            shown_by=by,
+        )
+        self._append(recording, recording.sequencer.restart())
+        self._forget_newest(recording)
+
+    def _forget_newest(self, recording: Recording) -> None:
+        self._watch.begin_anew(recording.symbol)
+        for connection in recording.connections:
+            connection.delivered.pop(recording.symbol, None)
 
     async def _take_in(
         self,
@@ -202,13 +259,34 @@ class Stream:
 
     # The order, and the ledger
 
+    def remember(self, symbol: str, rows: TradeColumns) -> None:
+        """REST has shown these rows, and the ledger holds them: links bring them again, or something else
+        under their ids."""
+        recording = self._recordings.get(symbol)
+        if recording is None:
+            return
+        recording.plausibility.confirm()
+        self._append(recording, recording.sequencer.remember(rows))
+        self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
+
     def settle(self) -> None:
         """Stop waiting for what was waited for at the last call already, unless it may be in a ring still;
         note what is known by now."""
         for recording in list(self._recordings.values()):
             if recording.sequencer.waiting and not self._behind:
+                self._give_up_held(recording)
                 self._append(recording, recording.sequencer.settle())
             recording.settle()
+
+    def _give_up_held(self, recording: Recording) -> None:
+        """A jump that could be when it came, and cannot beside what another link has brought since."""
+        left_out = recording.give_up_held(self._latest_ms())
+        if not len(left_out):
+            return
+        self._oddities.note_implausible(recording.symbol, left_out, recording.sequencer.head)
+        self._forget_newest(recording)
+        for connection in recording.connections:
+            self._tear(connection)
 
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""

@@ -52,6 +52,14 @@ class FillingState:
     fetched: int
 
 
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """The newest rows that REST has, or those beyond the newest one held; and what became of them."""
+
+    rows: TradeColumns
+    added: Appended
+
+
 class SymbolFilling:
     """`missing` is what is asked for, not before `not_before_ms` where REST refuses the symbol; `beginning`
     while it is asked where the history of a first start begins."""
@@ -93,14 +101,20 @@ class SymbolFilling:
             fetched=self._fetched,
         )
 
-    async def catch_up(self) -> Appended | None:
-        """Fetch what is newer than the newest row held; what became of the rows that REST has. None where
-        nothing is held: REST was not asked."""
+    async def catch_up(self, head: int | None) -> Newer | None:
+        """Fetch what is newer than the newest row held, or than `head` where that is known to be the newest.
+        None where nothing is held: REST was not asked."""
         runs = self._ledger.runs(self.symbol)
         if not runs:
             return None
-        newer = await self._rest.trades_from_id(self.symbol, runs[-1].last_id + 1, hurried=False)
-        return self._add(newer)
+        newest_id = runs[-1].last_id if head is None else min(head, runs[-1].last_id)
+        rows = await self._rest.trades_from_id(self.symbol, newest_id + 1, hurried=False)
+        return Newer(rows, self._add(rows))
+
+    async def newest(self) -> Newer:
+        """The newest rows that REST has."""
+        rows = (await self._rest.newest_trades(self.symbol, hurried=False)).by_id()
+        return Newer(rows, self._add(rows))
 
     async def begin(self, warmup_ms: int) -> None:
         """First start: where the wanted history begins, and the newest page; all between is still to come."""

@@ -67,6 +67,11 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
         "tapedeck_messages_malformed", "Messages that could not be read.", value=figures.malformed
     )
     yield CounterMetricFamily(
+        "tapedeck_messages_implausible",
+        "Trades left out because no market counts so far in the time between.",
+        value=figures.implausible,
+    )
+    yield CounterMetricFamily(
         "tapedeck_messages_dropped",
         "Messages given up because too many awaited parsing; REST brings their trades.",
         value=figures.dropped,

@@ -81,6 +81,7 @@ PANELS = (
         {
             "dropped": "increase(tapedeck_messages_dropped_total[5m])",
             "malformed": "increase(tapedeck_messages_malformed_total[5m])",
+            "implausible": "increase(tapedeck_messages_implausible_total[5m])",
         },
     ),
     Panel(

@@ -541,11 +541,11 @@ def test_of_a_symbol_of_which_nothing_is_held_it_is_not_said_that_rest_has_nothi
 ) -> None:
     async def story(world: World) -> None:
         async with world.filling() as filling:
-            assert await filling.catch_up(X) is None
+            assert await filling.catch_up(X, None) is None
             assert world.asked == 0
             world.links_bring(minutes_ago(2), minutes_ago(1))
-            found = await filling.catch_up(X)
+            found = await filling.catch_up(X, None)
             assert found is not None
-            assert found.new > 0
+            assert found.added.new == len(found.rows) > 0
 
     in_a_world(tmp_path, story)

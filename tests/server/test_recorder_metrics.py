@@ -25,6 +25,7 @@ FIGURES = Figures(
     refused=0,
     flush_s=0.012,
     most_lag_ms=41_000,
+    implausible=6,
 )
 
 
@@ -50,6 +51,7 @@ def test_symbols_and_links_are_told_with_their_labels() -> None:
     assert found["tapedeck_link_age_seconds", "a:443", "7"] == 3600
     assert found["tapedeck_link_ends_total", "1001", "a:443"] == 2
     assert found["tapedeck_messages_malformed_total",] == 3
+    assert found["tapedeck_messages_implausible_total",] == 6
     assert found["tapedeck_links",] == 1
     assert found["tapedeck_flush_seconds",] == 0.012
     assert found["tapedeck_most_lag_seconds",] == 41
