@@ -121,7 +121,7 @@ class Filling:
 
     def _next(self) -> "Page | str | None":
         """A page to ask for, or a symbol whose history is to begin; noted as under way."""
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         if self._ledger.is_behind or now_ms < self._not_before_ms:
             return None
         pages = []
@@ -152,7 +152,7 @@ class Filling:
             self._leave_alone(str(error))
         except RestRefused as refusal:
             tell = log.debug if known.not_before_ms else log.warning
-            known.not_before_ms = self._clock() + LONGEST_AWAY_MS
+            known.not_before_ms = self._clock.steady_ms() + LONGEST_AWAY_MS
             tell("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
         else:
             known.not_before_ms = 0
@@ -165,7 +165,7 @@ class Filling:
 
     def _leave_alone(self, error: str) -> None:
         """Pages that were under way together fail together, and count once."""
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         if now_ms < self._not_before_ms:
             return
         if not self._away_ms:
@@ -182,7 +182,7 @@ class Filling:
 
     async def _look(self) -> None:
         """Once a second: what became of gaps; now and then: how far the history has come."""
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         if now_ms - self._looked_ms < LOOK_MS:
             return
         self._looked_ms = now_ms

@@ -4,6 +4,7 @@ Invariant: a row goes into the ledger under its own id, whatever was asked for; 
 by id and never by time, the one look-up of a first start aside.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -25,7 +26,8 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Progress:
-    """Trades fetched over REST between two moments (UTC ms); `warming`: of a first start's history."""
+    """Trades fetched over REST between two moments of the steady clock; `warming`: of a first start's
+    history."""
 
     since_ms: int
     until_ms: int = 0
@@ -61,8 +63,8 @@ class Newer:
 
 
 class SymbolFilling:
-    """`missing` is what is asked for, not before `not_before_ms` where REST refuses the symbol; `beginning`
-    while it is asked where the history of a first start begins."""
+    """`missing` is what is asked for, not before `not_before_ms` (by the steady clock) where REST refuses the
+    symbol; `beginning` while it is asked where the history of a first start begins."""
 
     def __init__(
         self,
@@ -77,7 +79,7 @@ class SymbolFilling:
     ) -> None:
         self.symbol = symbol
         self.missing = Missing(symbol, ledger, clock, retention_ms, rule)
-        self.progress = Progress(clock())
+        self.progress = Progress(clock.steady_ms())
         self.beginning = False
         self.not_before_ms = 0
         self._ledger = ledger
@@ -109,6 +111,8 @@ class SymbolFilling:
             return None
         newest_id = runs[-1].last_id if head is None else min(head, runs[-1].last_id)
         rows = await self._rest.trades_from_id(self.symbol, newest_id + 1, hurried=False)
+        if len(rows):
+            self.missing.put_off.shows(int(rows.id.max()))
         return Newer(rows, self._add(rows))
 
     async def newest(self) -> Newer:
@@ -132,9 +136,31 @@ class SymbolFilling:
 
     async def fetch(self, page: Page) -> None:
         answer = await self._rest.page_from_id(self.symbol, page.from_id, hurried=not page.known_absent)
+        if not len(answer.trades):
+            await self._take_none(page)
+            return
         left = self._take(page, answer)
-        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
+        if left and (jumped_to := int(answer.trades.id[0])) > page.last_id:
             await self._ask_where_history_begins(page, jumped_to)
+
+    async def _take_none(self, page: Page) -> None:
+        """An empty answer: where another page was empty before, REST's newest row says how much else is."""
+        newest_id = None
+        if self.missing.put_off.end_id not in (None, page.first_id):
+            newest = await self._rest.newest_trades(self.symbol, hurried=not page.known_absent)
+            newest_id = int(newest.id.max()) if len(newest) else None
+        self._tell_not_served(self.missing.answered_empty(page, newest_id))
+
+    def _tell_not_served(self, left: Sequence[tuple[Run, int]], served_from: int | None = None) -> None:
+        for run, delay_ms in left:
+            log.info(
+                "not served",
+                symbol=self.symbol,
+                first_id=run.first_id,
+                last_id=run.last_id,
+                served_from=served_from,
+                retry_s=delay_ms / 1000,
+            )
 
     def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
         """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
@@ -146,16 +172,8 @@ class SymbolFilling:
             for found in lacking(rows, now_ms):
                 for absence in after_asking(known, found, self._rule):
                     self._ledger.keep_absence(self.symbol, absence)
-        left = self.missing.answered(page, rows.id, now_ms, sound=sound)
-        for run, delay_ms in left:
-            log.info(
-                "not served",
-                symbol=self.symbol,
-                first_id=run.first_id,
-                last_id=run.last_id,
-                served_from=int(rows.id[0]) if len(rows) else None,
-                retry_s=delay_ms / 1000,
-            )
+        left = self.missing.answered(page, rows.id, sound=sound)
+        self._tell_not_served(left, served_from=int(rows.id[0]))
         return [run for run, _ in left]
 
     async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:
@@ -163,7 +181,7 @@ class SymbolFilling:
 
         Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
         """
-        missing, now_ms = self.missing, self._clock()
+        missing, now_ms = self.missing, self._clock.steady_ms()
         if missing.floor_is_fresh():
             return
         before = missing.floor
@@ -195,7 +213,7 @@ class SymbolFilling:
         if added.new:
             self._gaps.brought(self.symbol, "rest", rows)
         self.progress.fetched += added.new
-        self.progress.until_ms = self._clock()
+        self.progress.until_ms = self._clock.steady_ms()
         self._fetched += added.new
         return added
 
@@ -214,7 +232,7 @@ class SymbolFilling:
             log.info(
                 "history complete", symbol=self.symbol, trades=progress.fetched, per_s=round(progress.per_s)
             )
-        self.progress = Progress(self._clock())
+        self.progress = Progress(self._clock.steady_ms())
 
 
 def _ready_s(wanted: int, progress: Progress) -> float | None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from collectors.exchange.faults import AnyFault, Drop, Stale
+from collectors.exchange.faults import AnyFault, Drop, RestReply, Stale
 from storage.ledger import TradeLedger
 
 from .acceptance import START_MS, Rig, at_rates, rig
@@ -117,6 +117,20 @@ def test_a_ledger_whose_newest_id_is_wrong_is_recorded_from_where_rest_is(
     with capture_logs() as logs:
         asyncio.run(run())
     assert [line["shown_by"] for line in logs if line["event"] == "ids begin anew"] == ["REST"]
+
+
+def test_without_rest_it_is_recorded_once_the_links_have_gone_on_for_a_while(tmp_path: Path) -> None:
+    async def run() -> None:
+        away = RestReply(path="/api/v3/aggTrades", status=503, until_s=90)
+        async with after_a_start_with(tmp_path, lambda _: 2**53 + 1, faults=[away]) as run:
+            await run.until(lambda: len(run.held("BTCUSDT")) > 1_000)
+            await run.pass_time(120)
+            assert_all_but_the_wrong_is_held(run)
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    (anew,) = [line for line in logs if line["event"] == "ids begin anew"]
+    assert anew["shown_by"] != "REST"
 
 
 def assert_all_but_the_wrong_is_held(run: Rig) -> None:
