@@ -72,7 +72,8 @@ class Plausibility:
 
     def confirm(self) -> None:
         """The newest id known is right: something came that goes on from it."""
-        self._rivals = []
+        if self._rivals:
+            self._rivals = []
 
     def sift(
         self, rows: TradeColumns, head: Mark | None, oldest_id: int | None, *, latest_ms: int, now_ms: int
@@ -108,9 +109,9 @@ class Plausibility:
         return rival.newest.id > rival.first_id and now_ms - rival.since_ms >= ANEW_MS
 
 
-def is_near(rows: TradeColumns, head: Mark) -> bool:
-    """Whether all rows can be without a look at their times: mostly so, and cheap."""
-    return int(rows.id.max()) - head.id <= SLACK and head.id - int(rows.id.min()) <= SLACK
+def is_near(rows: TradeColumns, head: int) -> bool:
+    """Whether all rows can be, whatever their times."""
+    return bool(np.maximum.reduce(rows.id) - head <= SLACK and head - np.minimum.reduce(rows.id) <= SLACK)
 
 
 def _parted(rows: TradeColumns, can_be: BoolArray, *, begins_anew: bool = False) -> Sifted:

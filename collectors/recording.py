@@ -5,7 +5,6 @@ Invariant: only the event loop replaces `known`, and as a whole: threads that as
 changes nothing.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -59,14 +58,15 @@ class Recording:
         return min((voucher.since_ms for voucher in self._vouchers()), default=None)
 
     def figures(self) -> SymbolFigures:
-        lags = [each.lag_ms for each in list(self.connections) if each.lag_ms is not None]
+        now_ms = self._clock()
+        lags = [connection.lag_of(self.symbol, now_ms) for connection in list(self.connections)]
         return SymbolFigures(
             symbol=self.symbol,
             trades=self.trades,
             duplicates=self.sequencer.duplicates,
             conflicts=self.sequencer.conflicts,
             head=self.sequencer.head,
-            lag_ms=min(lags, default=None),
+            lag_ms=min((lag_ms for lag_ms in lags if lag_ms is not None), default=None),
             is_synced=bool(self._known.joined),
         )
 
@@ -85,14 +85,18 @@ class Recording:
         head = self.sequencer.head
         return None if head is None else Mark(head, self.sequencer.head_ms)
 
-    def sift(self, rows: TradeColumns, oldest_id: Callable[[], int | None], latest_ms: int) -> Sifted:
-        """As `Plausibility.sift`."""
-        head = self.head
-        if head is not None and is_near(rows, head):
-            self.plausibility.confirm()
-            return Sifted(rows)
+    def is_near(self, rows: TradeColumns) -> bool:
+        """Whether all rows can be without a look at their times: mostly so, and cheap."""
+        head = self.sequencer.head
+        if head is None or not is_near(rows, head):
+            return False
+        self.plausibility.confirm()
+        return True
+
+    def sift(self, rows: TradeColumns, oldest_id: int | None, latest_ms: int) -> Sifted:
+        """As `Plausibility.sift`, for rows that are not all near."""
         now_ms = self._clock.steady_ms()
-        return self.plausibility.sift(rows, head, oldest_id(), latest_ms=latest_ms, now_ms=now_ms)
+        return self.plausibility.sift(rows, self.head, oldest_id, latest_ms=latest_ms, now_ms=now_ms)
 
     def give_up_held(self, latest_ms: int) -> TradeColumns:
         """Of the rows held behind a jump those that cannot be any more, by what has come since."""

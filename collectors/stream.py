@@ -6,9 +6,8 @@ a symbol that may have missed something counts as up to date again only once an 
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 
 import structlog
 
@@ -145,9 +144,9 @@ class Stream:
             return 0
         turn = Turn()
         parsed = await _parse(texts, turn)
-        lost = self._note_oddities(connection, parsed)
-        trades, left_out = self._sifted(connection, parsed.trades)
-        parsed, lost = replace(parsed, trades=trades), lost or left_out
+        left_out = self._oddities.counts.implausible
+        parsed = self._sifted(connection, parsed)
+        lost = self._note_oddities(connection, parsed) or self._oddities.counts.implausible > left_out
         if lost:
             self._tear(connection)
         try:
@@ -157,25 +156,26 @@ class Stream:
             raise
         return len(texts)
 
-    def _sifted(
-        self, connection: Connection, trades: Mapping[str, TradeColumns]
-    ) -> tuple[dict[str, TradeColumns], bool]:
-        """What can be of the trades that a connection brought; whether anything cannot."""
-        found, left_out = {}, False
-        for symbol, rows in trades.items():
+    def _sifted(self, connection: Connection, parsed: Parsed) -> Parsed:
+        """Without the trades that cannot be."""
+        sifted = {}
+        for symbol, rows in parsed.trades.items():
             recording = self._recordings.get(symbol)
-            if recording is None:
-                continue
-            head = recording.sequencer.head
-            sifted = recording.sift(rows, partial(self._oldest_id, symbol), self._latest_ms())
-            if sifted.begins_anew:
-                self._begin_anew(recording, sifted.rows, connection.host)
-            if sifted.left_out is not None:
-                self._oddities.note_implausible(symbol, sifted.left_out, head, connection.number)
-                left_out = True
-            if len(sifted.rows):
-                found[symbol] = sifted.rows
-        return found, left_out
+            if recording is not None and not recording.is_near(rows):
+                sifted[symbol] = self._sift(connection, recording, rows)
+        if not sifted:
+            return parsed
+        trades = {symbol: rows for symbol, rows in (parsed.trades | sifted).items() if len(rows)}
+        return replace(parsed, trades=trades)
+
+    def _sift(self, connection: Connection, recording: Recording, rows: TradeColumns) -> TradeColumns:
+        head = recording.sequencer.head
+        sifted = recording.sift(rows, self._oldest_id(recording.symbol), self._latest_ms())
+        if sifted.begins_anew:
+            self._begin_anew(recording, sifted.rows, connection.host)
+        if sifted.left_out is not None:
+            self._oddities.note_implausible(recording.symbol, sifted.left_out, head, connection.number)
+        return sifted.rows
 
     def _oldest_id(self, symbol: str) -> int | None:
         runs = self._ledger.runs(symbol)
@@ -223,7 +223,7 @@ class Stream:
             if recording is None or connection not in recording.connections:
                 continue
             recording.settle()
-            self._note(connection, symbol, rows, received_ms)
+            self._note(connection, symbol, rows, received_ms, parsed.events_ms[symbol])
             if self._append(recording, recording.sequencer.accept(rows)) and voucher is connection.voucher:
                 recording.joined_by(voucher)
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
@@ -236,15 +236,17 @@ class Stream:
                 voucher.extend(min(newest_ms, parsed.newest_event_ms, self._clock() + CLOCK_SKEW_MS))
         connection.shuts_down |= parsed.shutdown
 
-    def _note(self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int) -> None:
+    def _note(
+        self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int, event_ms: int
+    ) -> None:
         """Who brought what, and how late."""
         newest = int(rows.id.argmax())
         newest_id = int(rows.id[newest])
         delivered = connection.delivered.get(symbol)
         if delivered is None:
-            connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
-        else:
-            delivered.newest_id = max(delivered.newest_id, newest_id)
+            delivered = connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
+        delivered.newest_id = max(delivered.newest_id, newest_id)
+        delivered.received_ms, delivered.lag_ms = received_ms, received_ms - event_ms
         traded_ms = int(rows.time_ms[newest])
         connection.trade_lag_ms = received_ms - traded_ms
         self._watch.note_lag(connection.trade_lag_ms, received_ms)

@@ -69,8 +69,10 @@ def _assembled(rows: Sequence[Row], price: IntArray, quantity: IntArray) -> Trad
 def _is_usual(trades: TradeColumns) -> bool:
     """No row that is invalid or at fault."""
     is_trade = (trades.price_int > 0) & (trades.quantity_int > 0)
-    in_time = (trades.time_ms >= EARLIEST_MS) & (trades.time_ms <= LATEST_MS)
-    return bool((is_trade & in_time & (trades.first_id >= 0) & (trades.first_id <= trades.last_id)).all())
+    if not (is_trade & (trades.first_id >= 0) & (trades.first_id <= trades.last_id)).all():
+        return False
+    times_ms = trades.time_ms
+    return bool(np.minimum.reduce(times_ms) >= EARLIEST_MS and np.maximum.reduce(times_ms) <= LATEST_MS)
 
 
 def _careful_columns(rows: Sequence[Row]) -> tuple[TradeColumns, list[tuple[int, WireError]]]:

@@ -92,10 +92,10 @@ def test_no_id_that_no_market_could_have_counted_to_is_taken(
 
 
 def test_ids_that_are_near_are_so_whatever_their_times() -> None:
-    head = Mark(10**9, START_MS)
-    assert is_near(rows((10**9 - SLACK, 0), (10**9 + SLACK, 0)), head)
-    assert not is_near(rows((10**9, 0), (10**9 + SLACK + 1, 0)), head)
-    assert not is_near(rows((10**9, 0), (10**9 - SLACK - 1, 0)), head)
+    assert is_near(rows((10**9 - SLACK, 0), (10**9 + SLACK, 0)), 10**9)
+    assert not is_near(rows((10**9, 0), (10**9 + SLACK + 1, 0)), 10**9)
+    assert not is_near(rows((10**9, 0), (10**9 - SLACK - 1, 0)), 10**9)
+    assert not is_near(rows((2**62 - 1, 0)), 0)
 
 
 def test_an_id_behind_has_to_be_of_a_time_behind() -> None:

@@ -2,6 +2,7 @@
 
 from collectors.clock import Clock
 from collectors.exchange.clock import VirtualClock
+from collectors.plausibility import Sifted
 from collectors.recording import Recording
 from collectors.sequencer import Sequencer
 from collectors.timing import REAL
@@ -25,7 +26,7 @@ def row(identity: int, ms: int = NOW_MS) -> TradeColumns:
 
 def brought(symbol: Recording, rows: TradeColumns) -> tuple[list[int], list[int]]:
     """The ids that go on at once, and those left out."""
-    sifted = symbol.sift(rows, lambda: 0, NOW_MS)
+    sifted = Sifted(rows) if symbol.is_near(rows) else symbol.sift(rows, 0, NOW_MS)
     out = [] if sifted.left_out is None else sifted.left_out.id.tolist()
     return (symbol.sequencer.accept(sifted.rows).id.tolist() if len(sifted.rows) else []), out
 
