@@ -4,16 +4,19 @@ Invariant: newest first, by id; what is asked for, has been put off or lies too 
 No I/O and no clock: values in, values out.
 """
 
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from storage.held_ids import HeldIds, Run
 from storage.trades import Gap, IntArray
 
 # Of the 1,000 rows of a page one is of the id before those wanted: where it comes, nothing was jumped over.
 PAGE_IDS = 999
-FIRST_DELAY_MS = 1_000
-LONGEST_DELAY_MS = 300_000
+# So many pages of a gap that were asked for in vain: then it is asked for from below, then not for now. One
+# gap that nobody can fill must not precede older ones for ever.
+FROM_BELOW = 4
+MOST_IN_VAIN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +47,58 @@ class Page:
 def newest_page(
     symbol: str,
     gaps: Iterable[Gap],
-    spoken_for: Sequence[Run],
+    spoken_for: Iterable[Run],
     kept_from_ms: int = 0,
     *,
+    in_vain: Sequence[Run] = (),
     page_ids: int = PAGE_IDS,
 ) -> Page | None:
     """The newest page of the open gaps, newest first, that is in none of the runs `spoken_for`.
 
-    What lies in gaps that end before `kept_from_ms` would be deleted again.
+    `in_vain`, in id order and spoken for, was asked for a moment ago: where some of it lies in a gap, that is
+    asked for from its other end, whose page may have rows on both sides; and where more does, not at all for
+    now. What lies in gaps that end before `kept_from_ms` would be deleted again.
     """
+    spoken = HeldIds(spoken_for).runs
     for gap in gaps:
         if gap.state != "open" or gap.before_ms < kept_from_ms:
             continue
-        free = HeldIds([Run(gap.first_id, gap.last_id, gap.after_ms, gap.before_ms)])
-        for run in spoken_for:
-            if run.first_id <= gap.last_id and run.last_id >= gap.first_id:
-                free.remove(run)
-        if free.runs:
-            last_id = free.runs[-1].last_id
-            first_id = max(free.runs[-1].first_id, last_id - page_ids + 1)
-            time_ms = _time_of(gap, last_id)
-            # About times far back nothing is known exactly: an estimate must not end the search too early.
-            if time_ms >= kept_from_ms or last_id == gap.last_id:
-                return Page(symbol, first_id, last_id, time_ms)
+        free, vain = _free(gap, spoken), len(_shared(gap, in_vain))
+        if not free or vain >= MOST_IN_VAIN:
+            continue
+        first_id, last_id = free[-1] if vain < FROM_BELOW else free[0]
+        if vain < FROM_BELOW:
+            first_id = max(first_id, last_id - page_ids + 1)
+        else:
+            last_id = min(last_id, first_id + page_ids - 1)
+        time_ms = _time_of(gap, last_id)
+        # About times far back nothing is known exactly: an estimate must not end the search too early.
+        if time_ms >= kept_from_ms or last_id == gap.last_id:
+            return Page(symbol, first_id, last_id, time_ms)
     return None
+
+
+def _free(gap: Gap, spoken: Sequence[Run]) -> list[tuple[int, int]]:
+    """The ids of a gap that are in none of the runs, which are apart and in id order: from and to."""
+    free, first_id = [], gap.first_id
+    for run in _shared(gap, spoken):
+        if run.first_id > first_id:
+            free.append((first_id, run.first_id - 1))
+        first_id = run.last_id + 1
+    return [*free, (first_id, gap.last_id)] if first_id <= gap.last_id else free
+
+
+def _shared(gap: Gap, runs: Sequence[Run]) -> Sequence[Run]:
+    """Of runs that are apart and in id order those that share an id with the gap."""
+    low = bisect_left(runs, gap.first_id, key=lambda run: run.last_id)
+    return runs[low : bisect_left(runs, gap.last_id + 1, lo=low, key=lambda run: run.first_id)]
+
+
+def common_ids(gap: Gap, runs: Sequence[Run]) -> int:
+    """How many ids a gap has in common with runs that are apart and in id order."""
+    return sum(
+        min(run.last_id, gap.last_id) - max(run.first_id, gap.first_id) + 1 for run in _shared(gap, runs)
+    )
 
 
 def _time_of(gap: Gap, identity: int) -> int:
@@ -106,48 +137,3 @@ def not_answered(page: Page, ids: IntArray, *, sound: bool) -> list[Run]:
     in_front = Run(page.first_id, int(inside[0]) - 1, page.time_ms, page.time_ms)
     shown_before = int(ids[0]) < page.first_id
     return [] if shown_before or in_front.first_id > in_front.last_id else [in_front]
-
-
-@dataclass(slots=True)
-class _PutOff:
-    run: Run
-    until_ms: int
-    delay_ms: int
-
-
-@dataclass(slots=True)
-class PutOff:
-    """Pages of one symbol that were asked for in vain, and for how long they are left alone."""
-
-    _pages: list[_PutOff] = field(default_factory=list)
-
-    def until_later(self, now_ms: int) -> list[Run]:
-        """What is not to be asked for now."""
-        return [each.run for each in self._pages if each.until_ms > now_ms]
-
-    @property
-    def runs(self) -> list[Run]:
-        """All that was asked for in vain last time."""
-        return [each.run for each in self._pages]
-
-    def keep(self, gaps: Iterable[Gap]) -> None:
-        """Forget what is missing no more."""
-        if self._pages:
-            missing = [Run(gap.first_id, gap.last_id, gap.after_ms, gap.before_ms) for gap in gaps]
-            self._pages = [each for each in self._pages if any(_overlap(each.run, gap) for gap in missing)]
-
-    def answered(self, page: Page, left: Iterable[Run], now_ms: int) -> list[int]:
-        """Note an answer, which left these ids open; for how long each of them is left alone."""
-        again = [each for each in self._pages if _overlap(each.run, page.run)]
-        self._pages = [each for each in self._pages if each not in again]
-        delays = []
-        for run in left:
-            before = max((each.delay_ms for each in again if _overlap(each.run, run)), default=None)
-            delay_ms = FIRST_DELAY_MS if before is None else min(before * 2, LONGEST_DELAY_MS)
-            self._pages.append(_PutOff(run, now_ms + delay_ms, delay_ms))
-            delays.append(delay_ms)
-        return delays
-
-
-def _overlap(one: Run, other: Run) -> bool:
-    return one.first_id <= other.last_id and other.first_id <= one.last_id

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SymbolFigures:
-    """Counters are since the start; `lag_ms` is the least of the links', from event to receipt."""
+    """Counters are since the start; `lag_ms` is from the symbol's newest event to its receipt, the least of
+    its links'; of a symbol that is silent, from the newest event of any."""
 
     symbol: str
     trades: int
@@ -53,3 +54,4 @@ class Figures:
     most_lag_ms: int | None = None
     durable_lag_ms: int | None = None
     errors: int = 0
+    implausible: int = 0

@@ -15,8 +15,8 @@ from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.gap_reports import LOOKED_AT, GapReports
 from collectors.rest import BinanceRest, RestAway, RestRefused
-from collectors.symbol_filling import FillingState, Progress, SymbolFilling
-from storage.ledger import Appended, TradeLedger
+from collectors.symbol_filling import FillingState, Newer, Progress, SymbolFilling
+from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
 
@@ -109,9 +109,13 @@ class Filling:
                 known.missing.flying.clear()
                 known.beginning = False
 
-    async def catch_up(self, symbol: str) -> Appended | None:
+    async def catch_up(self, symbol: str, head: int | None) -> Newer | None:
         """As `SymbolFilling.catch_up`."""
-        return await self._of(symbol).catch_up()
+        return await self._of(symbol).catch_up(head)
+
+    async def newest(self, symbol: str) -> Newer:
+        """As `SymbolFilling.newest`."""
+        return await self._of(symbol).newest()
 
     # What next
 

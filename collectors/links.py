@@ -33,6 +33,8 @@ PIECE = 64 * 2**10
 OPEN_S = 5.0
 CLOSE_S = 1.0
 PING_S = 20.0
+# What came so long ago says nothing of how late a symbol is.
+SILENT_MS = 60_000
 
 _TEXT, _BINARY, _CONT, _CLOSE = Opcode.TEXT, Opcode.BINARY, Opcode.CONT, Opcode.CLOSE
 _DATA = frozenset({_TEXT, _BINARY, _CONT})
@@ -145,10 +147,13 @@ class _Receiver(ClientConnection):
 
 @dataclass(slots=True)
 class Delivered:
-    """The ids that a connection brought of a symbol: the first one ever, and the newest."""
+    """The ids that a connection brought of a symbol: the first one ever, and the newest; when an event of it
+    came last, and how late that was."""
 
     first_id: int
     newest_id: int
+    received_ms: int = 0
+    lag_ms: int | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -176,6 +181,12 @@ class Connection:
     @property
     def is_up(self) -> bool:
         return not self._socket.over.is_set()
+
+    def lag_of(self, symbol: str, now_ms: int) -> int | None:
+        """How late the newest event of the symbol was; of one that is silent, the newest of any."""
+        brought = self.delivered.get(symbol)
+        is_silent = brought is None or abs(now_ms - brought.received_ms) > SILENT_MS
+        return self.lag_ms if brought is None or is_silent else brought.lag_ms
 
     @property
     def received(self) -> int:

@@ -13,11 +13,13 @@ from collectors.clock import Clock
 from collectors.clock_check import ClockCheck
 from collectors.filling import Filling
 from collectors.instruments import REST_AWAY_S
+from collectors.recording import Recording
 from collectors.rest import PAGE, RestAway, RestRefused
 from collectors.stream import Stream
+from collectors.symbol_filling import Newer
 from collectors.timing import Timing
 from collectors.watch import Watch
-from storage.ledger import Appended, TradeLedger
+from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
 
@@ -71,7 +73,9 @@ class Looks:
             self._watch.look_failed(symbol, self._clock.steady_ms())
             return
         self._fails = False
-        if offered == 0:
+        if offered is None:
+            self._watch.look_failed(symbol, self._clock.steady_ms())
+        elif offered == 0:
             self._watch.looked(symbol, self._clock.steady_ms(), asked_ms - self._rest_lag_ms)
 
     def _may_be_asked(self, symbol: str) -> bool:
@@ -89,37 +93,60 @@ class Looks:
             await self._clock.sleep(pause_s)
 
     async def _at_head(self, symbol: str) -> float:
-        """A symbol that printed nothing since the links came up, or whose stream may be mute on all of them:
-        ask REST whether it missed something. How many seconds to wait then."""
+        """A symbol that printed nothing since the links came up, or whose stream may be mute on all of them,
+        or of which all that comes cannot be: ask REST whether it missed something. How many seconds to wait
+        then."""
         recording, pause_ms = self._stream.recording(symbol), min(LOOK_MS, self._rest_lag_ms)
-        since_ms = recording.up_since_ms
-        if since_ms is None or self._clock.steady_ms() - since_ms < pause_ms:
-            return self._timing.flush_s
-        if recording.is_synced or self._ledger.is_behind:
+        if self._ledger.is_behind or not (
+            recording.plausibility.is_contested or self._is_unsure(recording, pause_ms)
+        ):
             return self._timing.flush_s
         offered = await self._catch_up(symbol)
         return 0 if offered is not None and offered >= PAGE else pause_ms / 1000
 
+    def _is_unsure(self, recording: Recording, settled_ms: int) -> bool:
+        """Whether links that are up for so long have not said whether something was missed."""
+        since_ms = recording.up_since_ms
+        if since_ms is None or self._clock.steady_ms() - since_ms < settled_ms:
+            return False
+        return not recording.is_synced
+
     async def _catch_up(self, symbol: str) -> int | None:
         """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
-        None where it could not be asked."""
+        None where that is not known."""
         asked_ms, exchange_ms = self._clock.steady_ms(), self._clock_check.exchange()
-        found = await self._filling.catch_up(symbol)
-        if found is None:
+        newer = await self._filling.catch_up(symbol, self._stream.recording(symbol).sequencer.head)
+        if newer is None:
             return None
-        if found.offered:
-            self._note_shown(symbol, found)
+        recording = self._stream.recording(symbol)
+        if newer.added.offered:
+            self._note_shown(recording, newer)
+        elif recording.plausibility.is_contested and not await self._is_right(recording):
+            return None
         else:
-            recording = self._stream.recording(symbol)
             recording.shown(asked_ms - self._rest_lag_ms, exchange_ms - self._rest_lag_ms)
-        return found.offered
+        return newer.added.offered
 
-    def _note_shown(self, symbol: str, found: Appended) -> None:
+    async def _is_right(self, recording: Recording) -> bool:
+        """Whether the newest id known can be, by the newest that REST has; else the ids begin anew there."""
+        newest = await self._filling.newest(recording.symbol)
+        head = recording.head
+        if head is None or newest.added.refused or not len(newest.rows):
+            return False
+        if head.leads_to(newest.rows.id[-1:], newest.rows.time_ms[-1:]).all():
+            recording.plausibility.confirm()
+            return True
+        self._stream.begin_anew(recording.symbol, newest.rows)
+        return False
+
+    def _note_shown(self, recording: Recording, newer: Newer) -> None:
         """REST has rows that no connection had brought when it was asked. That there are none beyond them it
         does not say: a page may be short."""
-        newest = self._ledger.runs(symbol)[-1]
-        self._watch.note(symbol, newest.last_id, newest.last_ms, self._clock.steady_ms(), shown_by_rest=True)
-        recording = self._stream.recording(symbol)
-        if found.new:
-            recording.doubt(newest.last_ms)
-        recording.reach(newest.last_ms)
+        at, now_ms = int(newer.rows.id.argmax()), self._clock.steady_ms()
+        newest_id, newest_ms = int(newer.rows.id[at]), int(newer.rows.time_ms[at])
+        self._watch.note(recording.symbol, newest_id, newest_ms, now_ms, shown_by_rest=True)
+        if not newer.added.refused:
+            self._stream.remember(recording.symbol, newer.rows)
+        if newer.added.new:
+            recording.doubt(newest_ms)
+        recording.reach(newest_ms)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from collectors.backfill import (
     Page,
-    PutOff,
+    common_ids,
     is_overlap_alone,
     newest_page,
     not_answered,
@@ -17,8 +17,9 @@ from collectors.backfill import (
 )
 from collectors.certification import Rule
 from collectors.clock import Clock
+from collectors.put_off import PutOff
 from storage.absences import Absence, span
-from storage.held_ids import Run
+from storage.held_ids import HeldIds, Run
 from storage.keys import hour_of
 from storage.ledger import TradeLedger
 from storage.trades import Gap, IntArray
@@ -59,38 +60,56 @@ class Missing:
 
     def page(self) -> Page | None:
         """The newest page to ask for, else ids that the exchange lacked and is to be asked for again."""
-        now_ms = self._clock()
+        now_ms = self._clock.steady_ms()
         absences = self._ledger.absences(self._symbol)
-        busy = [page.run for page in self.flying] + self.put_off.until_later(self._clock.steady_ms())
+        flying, in_vain = [page.run for page in self.flying], self.put_off.pages(now_ms)
+        busy = [*flying, *in_vain, *self.put_off.beyond_end(now_ms, flying)]
         spoken_for = [*busy, *map(span, absences), *self._below_floor()]
-        page = newest_page(self._symbol, self.gaps(), spoken_for, self._kept_from_ms())
-        return replace(page, overlaps=self.overlaps) if page else self._due(absences, busy, now_ms)
+        kept_from_ms = self._kept_from_ms()
+        page = newest_page(self._symbol, self.gaps(), spoken_for, kept_from_ms, in_vain=in_vain)
+        return replace(page, overlaps=self.overlaps) if page else self._due(absences, busy)
 
-    def answered(self, page: Page, ids: IntArray, now_ms: int, *, sound: bool) -> list[tuple[Run, int]]:
-        """Note an answer, whose ids ascend: what it leaves open, and for how long that is left alone.
+    def answered(self, page: Page, ids: IntArray, *, sound: bool) -> list[tuple[Run, int]]:
+        """Note an answer with rows, whose ids ascend: what it leaves open, and for how long that is left
+        alone.
 
         What came as the overlap alone is asked for without it, at once.
         """
+        end_id = self.put_off.end_id
+        if end_id is not None and page.last_id >= end_id:  # below it the head would be chased page by page
+            self.put_off.shows(int(ids[-1]))
         if not page.known_absent:
             self.overlaps = overlaps_next(page, ids)
             if is_overlap_alone(page, ids):
                 return []
-        left = not_answered(page, ids, sound=sound)
-        return list(zip(left, self.put_off.answered(page, left, now_ms), strict=True))
+        return self._put_off(page, not_answered(page, ids, sound=sound))
+
+    def answered_empty(self, page: Page, newest_id: int | None) -> list[tuple[Run, int]]:
+        """Note an answer without any row: REST shows nothing from the page on, nor beyond `newest_id` where
+        that was asked. What is left alone, and for how long."""
+        end_id = page.first_id if newest_id is None else newest_id + 1
+        if end_id > page.last_id:  # it has come on meanwhile, or contradicts itself
+            return self._put_off(page, [page.run])
+        delay_ms = self.put_off.ends_at(end_id, self._clock.steady_ms())
+        return [(replace(page.run, first_id=min(end_id, page.first_id)), delay_ms)]
+
+    def _put_off(self, page: Page, left: Sequence[Run]) -> list[tuple[Run, int]]:
+        delays_ms = self.put_off.answered(page.run, left, self._clock.steady_ms())
+        return list(zip(left, delays_ms, strict=True))
 
     def wanted(self) -> int:
         """How many ids are being fetched: those missing that REST has not just failed to serve."""
-        given_up = [*self.put_off.runs, *map(span, self._ledger.absences(self._symbol))]
-        given_up += self._below_floor()
+        absences = map(span, self._ledger.absences(self._symbol))
+        given_up = HeldIds([*self.put_off.runs, *absences, *self._below_floor()]).runs
         kept_from_ms = self._kept_from_ms()
         gaps = [gap for gap in self.gaps() if gap.state == "open" and gap.before_ms >= kept_from_ms]
-        return sum(gap.missing - _common(gap, given_up) for gap in gaps)
+        return sum(gap.missing - common_ids(gap, given_up) for gap in gaps)
 
     def out_of_reach(self) -> int:
         """How many ids between those held nobody can fetch: before REST's history, or too old to be kept."""
         kept_from_ms, below = self._kept_from_ms(), self._below_floor()
         return sum(
-            gap.missing if gap.before_ms < kept_from_ms else _common(gap, below)
+            gap.missing if gap.before_ms < kept_from_ms else common_ids(gap, below)
             for gap in self._ledger.gaps(self._symbol)
             if gap.state == "open"
         )
@@ -99,10 +118,11 @@ class Missing:
         """Whether it was asked a short while ago where history begins."""
         return self.floor is not None and self._clock.steady_ms() - self.floor.asked_ms < FLOOR_MS
 
-    def _due(self, absences: Sequence[Absence], busy: Sequence[Run], now_ms: int) -> Page | None:
+    def _due(self, absences: Sequence[Absence], busy: Sequence[Run]) -> Page | None:
+        now_ms, busy = self._clock(), HeldIds(busy).runs
         for absence in absences:
             ids = Gap(absence.first_id, absence.last_id, 0, 0)
-            if self._rule.due_ms(absence) <= now_ms and not _common(ids, busy):
+            if self._rule.due_ms(absence) <= now_ms and not common_ids(ids, busy):
                 last_ms = absence.above.time_ms
                 return Page(self._symbol, absence.first_id, absence.last_id, last_ms, known_absent=True)
         return None
@@ -120,14 +140,3 @@ class Missing:
     def _kept_from_ms(self) -> int:
         """From when on trades are not deleted at once: whole hours go."""
         return 0 if self._retention_ms is None else hour_of(self._clock() - self._retention_ms)
-
-
-def _common(gap: Gap, runs: Sequence[Run]) -> int:
-    """How many ids of a gap are in these runs, counted once where the runs overlap."""
-    covered, until = 0, gap.first_id - 1
-    for run in sorted(runs, key=lambda each: each.first_id):
-        first_id, last_id = max(run.first_id, until + 1), min(run.last_id, gap.last_id)
-        if last_id >= first_id:
-            covered += last_id - first_id + 1
-            until = last_id
-    return covered

@@ -28,6 +28,7 @@ class Counts:
     dropped: int = 0
     refused: int = 0
     errors: int = 0
+    implausible: int = 0
 
 
 class Oddities:
@@ -51,6 +52,24 @@ class Oddities:
         for error in parsed.errors:
             if self._may_tell("errors"):
                 log.error("exchange refused", link=link, code=error.code, reason=error.msg)
+
+    def note_implausible(
+        self, symbol: str, rows: TradeColumns, head: int | None, link: int | None = None
+    ) -> None:
+        """Ids that cannot be, beside the newest one known; by no one link where several may have brought
+        them."""
+        self.counts.implausible += len(rows)
+        if self._may_tell("implausible"):
+            log.warning(
+                "trades left out",
+                link=link,
+                symbol=symbol,
+                first_id=int(rows.id.min()),
+                last_id=int(rows.id.max()),
+                left_out=len(rows),
+                head=head,
+                reason="no market counts so far in the time between",
+            )
 
     def note_conflict(self, symbol: str, conflict: Conflict, *, kept: bool) -> None:
         """Another content came under a held id."""

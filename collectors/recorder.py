@@ -150,6 +150,7 @@ class Recorder:
             most_lag_ms=self._stream.most_lag_ms,
             durable_lag_ms=self._disk.durable_lag_ms,
             errors=counts.errors,
+            implausible=counts.implausible,
         )
 
     # Start and end

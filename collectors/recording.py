@@ -7,12 +7,16 @@ changes nothing.
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from collectors.clock import Clock
 from collectors.continuity import Known, Voucher
 from collectors.figures import SymbolFigures
 from collectors.links import Connection
+from collectors.plausibility import Mark, Plausibility, Sifted, is_near
 from collectors.sequencer import Sequencer
 from collectors.watch import Watch
+from storage.trades import TradeColumns
 
 
 @dataclass(slots=True)
@@ -24,6 +28,7 @@ class Recording:
     _watch: Watch
     _clock: Clock
     connections: list[Connection] = field(default_factory=list)
+    plausibility: Plausibility = field(default_factory=Plausibility)
     trades: int = 0
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
@@ -53,14 +58,15 @@ class Recording:
         return min((voucher.since_ms for voucher in self._vouchers()), default=None)
 
     def figures(self) -> SymbolFigures:
-        lags = [each.lag_ms for each in list(self.connections) if each.lag_ms is not None]
+        now_ms = self._clock.steady_ms()
+        lags = [connection.lag_of(self.symbol, now_ms) for connection in list(self.connections)]
         return SymbolFigures(
             symbol=self.symbol,
             trades=self.trades,
             duplicates=self.sequencer.duplicates,
             conflicts=self.sequencer.conflicts,
             head=self.sequencer.head,
-            lag_ms=min(lags, default=None),
+            lag_ms=min((lag_ms for lag_ms in lags if lag_ms is not None), default=None),
             is_synced=bool(self._known.joined),
         )
 
@@ -72,6 +78,34 @@ class Recording:
         return self._known.settled(self._vouchers(), waiting=waiting)
 
     # What the connections bring
+
+    @property
+    def head(self) -> Mark | None:
+        """The newest id that is known, and its time."""
+        head = self.sequencer.head
+        return None if head is None else Mark(head, self.sequencer.head_ms)
+
+    def is_near(self, rows: TradeColumns) -> bool:
+        """Whether all rows can be without a look at their times: mostly so, and cheap."""
+        head = self.sequencer.head
+        if head is None or not is_near(rows, head):
+            return False
+        self.plausibility.confirm()
+        return True
+
+    def sift(self, rows: TradeColumns, oldest_id: int | None, latest_ms: int) -> Sifted:
+        """As `Plausibility.sift`, for rows that are not all near."""
+        now_ms = self._clock.steady_ms()
+        return self.plausibility.sift(rows, self.head, oldest_id, latest_ms=latest_ms, now_ms=now_ms)
+
+    def give_up_held(self, latest_ms: int) -> TradeColumns:
+        """Of the rows held behind a jump those that cannot be any more, by what has come since."""
+        held, head = self.sequencer.held, self.head
+        if head is None:
+            return TradeColumns.empty()
+        can_be = head.leads_to(held.id, np.minimum(held.time_ms, latest_ms))
+        self.sequencer.keep_held(can_be)
+        return held.take(~can_be)
 
     def settle(self) -> None:
         """Take note of what is known by now."""

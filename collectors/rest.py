@@ -184,9 +184,9 @@ class BinanceRest:
         """Up to 1,000 rows from the first one with T >= `start_ms` on."""
         return (await self._agg_trades({"symbol": symbol, "startTime": start_ms, "limit": PAGE})).trades
 
-    async def newest_trades(self, symbol: str) -> TradeColumns:
+    async def newest_trades(self, symbol: str, *, hurried: bool = True) -> TradeColumns:
         """The newest 1,000 rows that REST shows."""
-        return (await self._agg_trades({"symbol": symbol, "limit": PAGE})).trades
+        return (await self._agg_trades({"symbol": symbol, "limit": PAGE}, hurried=hurried)).trades
 
     async def _agg_trades(self, query: Mapping[str, str | int], *, hurried: bool = True) -> AggTradesPage:
         answer = await self._get("/api/v3/aggTrades", query, AGG_TRADES_WEIGHT, hurried=hurried)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from storage.conflicts import Conflict
-from storage.trades import IntArray, TradeColumns
+from storage.trades import BoolArray, IntArray, TradeColumns
 
 # A link that lags another by less than this many trades of a symbol has its duplicates compared.
 REMEMBERED = 4096
@@ -29,9 +29,10 @@ _COMPARED = ("time_ms", "price_int", "quantity_int", "first_id", "last_id", "buy
 class Sequencer:
     """The order of one symbol's trades, whatever its links do."""
 
-    def __init__(self, head: int | None = None) -> None:
-        """`head` is the newest id that the ledger holds; None where it holds none."""
+    def __init__(self, head: int | None = None, head_ms: int = 0) -> None:
+        """`head` is the newest id that the ledger holds, traded at `head_ms`; None where it holds none."""
         self._head = head
+        self._head_ms = head_ms
         self._recent: list[TradeColumns] = []
         self._at_hand = TradeColumns.empty()
         self._held = TradeColumns.empty()
@@ -44,6 +45,16 @@ class Sequencer:
     def head(self) -> int | None:
         """The newest id released."""
         return self._head
+
+    @property
+    def head_ms(self) -> int:
+        """When that was traded; 0 before any."""
+        return self._head_ms
+
+    @property
+    def held(self) -> TradeColumns:
+        """The rows held behind a jump, in id order."""
+        return self._held
 
     @property
     def waiting(self) -> bool:
@@ -72,6 +83,27 @@ class Sequencer:
         """All that is held, in id order: nothing more will come."""
         return self._release(len(self._held))
 
+    def remember(self, rows: TradeColumns) -> TradeColumns:
+        """Rows that the ledger holds by another way: what links bring under their ids is compared with them.
+        What may go on of the rows held, in id order."""
+        rows, recent = rows.by_id(), self._recent_rows()
+        released = _places_in(recent.id, rows.id)
+        known = released >= 0
+        self._compare(rows.take(known), recent.take(released[known]))
+        self._remember(rows.take(~known))
+        self._held = self._without_duplicates(TradeColumns.empty())
+        return self._release(self._contiguous())
+
+    def restart(self) -> TradeColumns:
+        """What comes next is a beginning, whatever its ids; all that is held, in id order."""
+        drained = self.drain()
+        self._head = None
+        return drained
+
+    def keep_held(self, rows: BoolArray) -> None:
+        """Give up the other rows that are held."""
+        self._held = self._held.take(rows)
+
     def take_conflicts(self) -> list[Conflict]:
         """The contents under ids that another content had before, since the last call; bounded."""
         conflicting, self._conflicting = self._conflicting, []
@@ -95,20 +127,28 @@ class Sequencer:
 
     def _without_duplicates(self, rows: TradeColumns) -> TradeColumns:
         """The rows held and the new ones among `rows`, ids ascending, the first of equal ids kept."""
-        recent = self._recent_rows()
-        released = _places_in(recent.id, rows.id)
-        again = released >= 0
-        self._count(rows.take(again), recent.take(released[again]))
-        arrived = TradeColumns.concat([self._held, rows.take(~again)])
+        arrived = self._unreleased(TradeColumns.concat([self._held, rows]))
         arrived = arrived.take(np.argsort(arrived.id, kind="stable"))
         again = np.diff(arrived.id, prepend=-1) == 0
         first = np.flatnonzero(~again)[np.cumsum(~again) - 1]
         self._count(arrived.take(again), arrived.take(first[again]))
         return arrived.take(~again)
 
+    def _unreleased(self, rows: TradeColumns) -> TradeColumns:
+        """Without those that repeat what was released."""
+        recent = self._recent_rows()
+        released = _places_in(recent.id, rows.id)
+        again = released >= 0
+        self._count(rows.take(again), recent.take(released[again]))
+        return rows.take(~again)
+
     def _count(self, repeated: TradeColumns, known: TradeColumns) -> None:
-        """Note duplicates, and those that say something else than the row known under their id."""
+        """Note what links brought again."""
         self.duplicates += len(repeated)
+        self._compare(repeated, known)
+
+    def _compare(self, repeated: TradeColumns, known: TradeColumns) -> None:
+        """Note those that say something else than the row known under their id."""
         differs = np.zeros(len(repeated), np.bool_)
         for name in _COMPARED:
             differs |= getattr(repeated, name) != getattr(known, name)
@@ -135,7 +175,8 @@ class Sequencer:
     def _remember(self, released: TradeColumns) -> TradeColumns:
         if len(released):
             newest = int(released.id[-1])
-            self._head = newest if self._head is None else max(self._head, newest)
+            if self._head is None or newest > self._head:
+                self._head, self._head_ms = newest, int(released.time_ms[-1])
             self._recent.append(released)
             at_hand = TradeColumns.concat([self._at_hand, released])
             self._at_hand = at_hand.take(slice(-AT_HAND, None)) if len(at_hand) > 2 * AT_HAND else at_hand

@@ -7,6 +7,7 @@ a symbol that may have missed something counts as up to date again only once an 
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -64,8 +65,8 @@ class Stream:
         self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
             runs = ledger.runs(symbol)
-            head = Sequencer(runs[-1].last_id if runs else None)
-            self._recordings[symbol] = Recording(symbol, head, watch, clock)
+            sequencer = Sequencer(runs[-1].last_id, runs[-1].last_ms) if runs else Sequencer()
+            self._recordings[symbol] = Recording(symbol, sequencer, watch, clock)
         self._connections: list[Connection] = []
         self._oddities = Oddities()
         self._most_lag = LagOfLate(max, MOST_LAG_WINDOW_MS)
@@ -145,7 +146,9 @@ class Stream:
             return 0
         turn = Turn()
         parsed = await _parse(texts, turn)
-        lost = self._note_oddities(connection, parsed)
+        left_out = self._oddities.counts.implausible
+        parsed = self._sifted(connection, parsed)
+        lost = self._note_oddities(connection, parsed) or self._oddities.counts.implausible > left_out
         if lost:
             self._tear(connection)
         try:
@@ -154,6 +157,59 @@ class Stream:
             self._tear(connection)
             raise
         return len(texts)
+
+    def _sifted(self, connection: Connection, parsed: Parsed) -> Parsed:
+        """Without the trades that cannot be."""
+        sifted = {}
+        for symbol, rows in parsed.trades.items():
+            recording = self._recordings.get(symbol)
+            if recording is not None and not recording.is_near(rows):
+                sifted[symbol] = self._sift(connection, recording, rows)
+        if not sifted:
+            return parsed
+        trades = {symbol: rows for symbol, rows in (parsed.trades | sifted).items() if len(rows)}
+        return replace(parsed, trades=trades)
+
+    def _sift(self, connection: Connection, recording: Recording, rows: TradeColumns) -> TradeColumns:
+        head = recording.sequencer.head
+        sifted = recording.sift(rows, self._oldest_id(recording.symbol), self._latest_ms())
+        if sifted.begins_anew:
+            self._begin_anew(recording, sifted.rows, connection.host)
+        if sifted.left_out is not None:
+            self._oddities.note_implausible(recording.symbol, sifted.left_out, head, connection.number)
+        return sifted.rows
+
+    def _oldest_id(self, symbol: str) -> int | None:
+        runs = self._ledger.runs(symbol)
+        return runs[0].first_id if runs else None
+
+    def _latest_ms(self) -> int:
+        """The latest time that a trade can be of."""
+        return self._exchange_ms() + CLOCK_SKEW_MS
+
+    def begin_anew(self, symbol: str, rows: TradeColumns) -> None:
+        """REST's newest rows, which the ledger holds, are not what the newest id known leads to."""
+        recording = self._recordings.get(symbol)
+        if recording is not None:
+            self._begin_anew(recording, rows, "REST")
+            self.remember(symbol, rows)
+
+    def _begin_anew(self, recording: Recording, rows: TradeColumns, by: str) -> None:
+        """The newest id that was known is wrong, or the exchange counts anew."""
+        log.warning(
+            "ids begin anew",
+            symbol=recording.symbol,
+            head=recording.sequencer.head,
+            first_id=int(rows.id.min()),
+            shown_by=by,
+        )
+        self._append(recording, recording.sequencer.restart())
+        self._forget_newest(recording)
+
+    def _forget_newest(self, recording: Recording) -> None:
+        self._watch.begin_anew(recording.symbol)
+        for connection in recording.connections:
+            connection.delivered.pop(recording.symbol, None)
 
     async def _take_in(
         self,
@@ -164,34 +220,36 @@ class Stream:
         turn: Turn,
     ) -> None:
         """`voucher` is None where something in the batch was lost: nothing vouches for it."""
+        utc_ms = self._clock() - self._clock.steady_ms() + received_ms
         for symbol, rows in parsed.trades.items():
             recording = self._recordings.get(symbol)
             if recording is None or connection not in recording.connections:
                 continue
             recording.settle()
-            self._note(connection, symbol, rows, received_ms)
+            self._note(connection, symbol, rows, received_ms, utc_ms - parsed.events_ms[symbol])
             if self._append(recording, recording.sequencer.accept(rows)) and voucher is connection.voucher:
                 recording.joined_by(voucher)
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
         if parsed.newest_event_ms is not None:
-            utc_ms = self._clock() - self._clock.steady_ms() + received_ms
             connection.lag_ms = utc_ms - parsed.newest_event_ms
             self._most_lag.note(connection.lag_ms, received_ms)
             newest_ms = _newest_trade_ms(parsed)
             if voucher is connection.voucher and newest_ms is not None:
-                voucher.extend(min(newest_ms, parsed.newest_event_ms, self._exchange_ms() + CLOCK_SKEW_MS))
+                voucher.extend(min(newest_ms, parsed.newest_event_ms, self._latest_ms()))
         connection.shuts_down |= parsed.shutdown
 
-    def _note(self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int) -> None:
+    def _note(
+        self, connection: Connection, symbol: str, rows: TradeColumns, received_ms: int, lag_ms: int
+    ) -> None:
         """Who brought what, and how late."""
         newest = int(rows.id.argmax())
         newest_id = int(rows.id[newest])
         delivered = connection.delivered.get(symbol)
         if delivered is None:
-            connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
-        else:
-            delivered.newest_id = max(delivered.newest_id, newest_id)
+            delivered = connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
+        delivered.newest_id = max(delivered.newest_id, newest_id)
+        delivered.received_ms, delivered.lag_ms = received_ms, lag_ms
         traded_ms = int(rows.time_ms[newest])
         # Of any sign: the steady clock counts from anywhere.
         connection.trade_lag_ms = received_ms - traded_ms
@@ -207,13 +265,34 @@ class Stream:
 
     # The order, and the ledger
 
+    def remember(self, symbol: str, rows: TradeColumns) -> None:
+        """REST has shown these rows, and the ledger holds them: links bring them again, or something else
+        under their ids."""
+        recording = self._recordings.get(symbol)
+        if recording is None:
+            return
+        recording.plausibility.confirm()
+        self._append(recording, recording.sequencer.remember(rows))
+        self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
+
     def settle(self) -> None:
         """Stop waiting for what was waited for at the last call already, unless it may be in a ring still;
         note what is known by now."""
         for recording in list(self._recordings.values()):
             if recording.sequencer.waiting and not self._behind:
+                self._give_up_held(recording)
                 self._append(recording, recording.sequencer.settle())
             recording.settle()
+
+    def _give_up_held(self, recording: Recording) -> None:
+        """A jump that could be when it came, and cannot beside what another link has brought since."""
+        left_out = recording.give_up_held(self._latest_ms())
+        if not len(left_out):
+            return
+        self._oddities.note_implausible(recording.symbol, left_out, recording.sequencer.head)
+        self._forget_newest(recording)
+        for connection in recording.connections:
+            self._tear(connection)
 
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""

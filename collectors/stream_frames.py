@@ -31,9 +31,11 @@ from storage.trades import TradeColumns
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Parsed:
-    """What a batch of websocket texts said; `trades` are per symbol, rows in arrival order, 8 decimals."""
+    """What a batch of websocket texts said; `trades` are per symbol, rows in arrival order, 8 decimals, and
+    `events_ms` the time of the newest event of each."""
 
     trades: dict[str, TradeColumns]
+    events_ms: dict[str, int]
     newest_event_ms: int | None
     malformed: list[Malformed]
     errors: list[ApiError]
@@ -85,6 +87,7 @@ class Batch:
         self._rows: defaultdict[str, list[_AggTrade]] = defaultdict(list)
         self._sources: defaultdict[str, list[str | bytes]] = defaultdict(list)  # the text of each row
         self._checked: dict[str, str] = {}  # stream name -> the symbol that may come in it
+        self._events_ms: dict[str, int] = {}
         self._newest: int | None = None
         self._malformed: list[Malformed] = []
         self._errors: list[ApiError] = []
@@ -120,13 +123,17 @@ class Batch:
         columns, faults = columns_of(rows)
         for at, fault in faults:
             self._reject(str(fault), self._sources[symbol][at])
-        self._note_event_time(max([row.E for row in rows]))
+        event_ms = self._events_ms[symbol] = in_ms(max([row.E for row in rows]))
+        self._note_event_time(event_ms)
         return columns
 
     def parsed(self, trades: dict[str, TradeColumns]) -> Parsed:
         """All that the batch said; `trades` are the columns of its symbols."""
         trades = {symbol: columns for symbol, columns in trades.items() if len(columns)}
-        return Parsed(trades, self._newest, self._malformed, self._errors, self._shutdown, self._ignored)
+        events_ms = {symbol: self._events_ms[symbol] for symbol in trades}
+        return Parsed(
+            trades, events_ms, self._newest, self._malformed, self._errors, self._shutdown, self._ignored
+        )
 
     def _add_other(self, text: str | bytes) -> None:
         """A text that is no well-formed combined or bare aggTrade at first sight."""

@@ -4,6 +4,7 @@ Invariant: a row goes into the ledger under its own id, whatever was asked for; 
 by id and never by time, the one look-up of a first start aside.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -52,9 +53,17 @@ class FillingState:
     fetched: int
 
 
+@dataclass(frozen=True, slots=True)
+class Newer:
+    """The newest rows that REST has, or those beyond the newest one held; and what became of them."""
+
+    rows: TradeColumns
+    added: Appended
+
+
 class SymbolFilling:
-    """`missing` is what is asked for, not before `not_before_ms` where REST refuses the symbol; `beginning`
-    while it is asked where the history of a first start begins."""
+    """`missing` is what is asked for, not before `not_before_ms` (by the steady clock) where REST refuses the
+    symbol; `beginning` while it is asked where the history of a first start begins."""
 
     def __init__(
         self,
@@ -93,14 +102,22 @@ class SymbolFilling:
             fetched=self._fetched,
         )
 
-    async def catch_up(self) -> Appended | None:
-        """Fetch what is newer than the newest row held; what became of the rows that REST has. None where
-        nothing is held: REST was not asked."""
+    async def catch_up(self, head: int | None) -> Newer | None:
+        """Fetch what is newer than the newest row held, or than `head` where that is known to be the newest.
+        None where nothing is held: REST was not asked."""
         runs = self._ledger.runs(self.symbol)
         if not runs:
             return None
-        newer = await self._rest.trades_from_id(self.symbol, runs[-1].last_id + 1, hurried=False)
-        return self._add(newer)
+        newest_id = runs[-1].last_id if head is None else min(head, runs[-1].last_id)
+        rows = await self._rest.trades_from_id(self.symbol, newest_id + 1, hurried=False)
+        if len(rows):
+            self.missing.put_off.shows(int(rows.id.max()))
+        return Newer(rows, self._add(rows))
+
+    async def newest(self) -> Newer:
+        """The newest rows that REST has."""
+        rows = (await self._rest.newest_trades(self.symbol, hurried=False)).by_id()
+        return Newer(rows, self._add(rows))
 
     async def begin(self, warmup_ms: int) -> None:
         """First start: where the wanted history begins, and the newest page; all between is still to come."""
@@ -118,9 +135,31 @@ class SymbolFilling:
 
     async def fetch(self, page: Page) -> None:
         answer = await self._rest.page_from_id(self.symbol, page.from_id, hurried=not page.known_absent)
+        if not len(answer.trades):
+            await self._take_none(page)
+            return
         left = self._take(page, answer)
-        if left and len(answer.trades) and (jumped_to := int(answer.trades.id[0])) > page.last_id:
+        if left and (jumped_to := int(answer.trades.id[0])) > page.last_id:
             await self._ask_where_history_begins(page, jumped_to)
+
+    async def _take_none(self, page: Page) -> None:
+        """An empty answer: where another page was empty before, REST's newest row says how much else is."""
+        newest_id = None
+        if self.missing.put_off.end_id not in (None, page.first_id):
+            newest = await self._rest.newest_trades(self.symbol, hurried=not page.known_absent)
+            newest_id = int(newest.id.max()) if len(newest) else None
+        self._tell_not_served(self.missing.answered_empty(page, newest_id))
+
+    def _tell_not_served(self, left: Sequence[tuple[Run, int]], served_from: int | None = None) -> None:
+        for run, delay_ms in left:
+            log.info(
+                "not served",
+                symbol=self.symbol,
+                first_id=run.first_id,
+                last_id=run.last_id,
+                served_from=served_from,
+                retry_s=delay_ms / 1000,
+            )
 
     def _take(self, page: Page, answer: AggTradesPage) -> list[Run]:
         """Take an answer in: its rows, and what it proves of ids that it leaves out; those it leaves open."""
@@ -132,16 +171,8 @@ class SymbolFilling:
             for found in lacking(rows, now_ms):
                 for absence in after_asking(known, found, self._rule):
                     self._ledger.keep_absence(self.symbol, absence)
-        left = self.missing.answered(page, rows.id, self._clock.steady_ms(), sound=sound)
-        for run, delay_ms in left:
-            log.info(
-                "not served",
-                symbol=self.symbol,
-                first_id=run.first_id,
-                last_id=run.last_id,
-                served_from=int(rows.id[0]) if len(rows) else None,
-                retry_s=delay_ms / 1000,
-            )
+        left = self.missing.answered(page, rows.id, sound=sound)
+        self._tell_not_served(left, served_from=int(rows.id[0]))
         return [run for run, _ in left]
 
     async def _ask_where_history_begins(self, page: Page, jumped_to: int) -> None:

@@ -16,6 +16,9 @@ from storage.trades import IntArray, TradeColumns
 _Id = Annotated[int, Meta(ge=0, lt=2**62)]
 _TradeId = Annotated[int, Meta(ge=-1, lt=2**62)]
 Time = Annotated[int, Meta(ge=0, lt=MICROSECONDS_FROM * 1000)]
+# When a trade can have been made: not before 2009, and keys hold 13 digits of milliseconds.
+EARLIEST_MS = 1_230_768_000_000
+LATEST_MS = 10**13 - 1
 
 
 class Row(Struct, gc=False):
@@ -66,7 +69,10 @@ def _assembled(rows: Sequence[Row], price: IntArray, quantity: IntArray) -> Trad
 def _is_usual(trades: TradeColumns) -> bool:
     """No row that is invalid or at fault."""
     is_trade = (trades.price_int > 0) & (trades.quantity_int > 0)
-    return bool((is_trade & (trades.first_id >= 0) & (trades.first_id <= trades.last_id)).all())
+    if not (is_trade & (trades.first_id >= 0) & (trades.first_id <= trades.last_id)).all():
+        return False
+    times_ms = trades.time_ms
+    return bool(np.minimum.reduce(times_ms) >= EARLIEST_MS and np.maximum.reduce(times_ms) <= LATEST_MS)
 
 
 def _careful_columns(rows: Sequence[Row]) -> tuple[TradeColumns, list[tuple[int, WireError]]]:
@@ -87,6 +93,8 @@ def _careful_columns(rows: Sequence[Row]) -> tuple[TradeColumns, list[tuple[int,
 
 def _price_and_quantity(row: Row) -> tuple[int, int]:
     """In units of 1e-8; (0, 0) for a row that the exchange marked invalid (p, q = 0 and f, l = -1)."""
+    if not EARLIEST_MS <= in_ms(row.T) <= LATEST_MS:
+        raise UnexpectedShape(f"a={row.a} has time T={row.T}, expected one from 2009 on, of 13 digits in ms")
     price, quantity = units(row.p), units(row.q)
     if quantity == 0:
         return 0, 0

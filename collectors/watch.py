@@ -117,6 +117,12 @@ class Watch:
         newest.traded_ms = self._by_our_clock(trade_ms)
         newest.look_at_ms = newest.look_delay_ms = 0
 
+    def begin_anew(self, symbol: str) -> None:
+        """What was taken for the symbol's newest trade is none."""
+        newest = self._newest.get(symbol)
+        if newest is not None:
+            newest.id, newest.traded_ms = -1, 0
+
     def counts_for(self, up_since_ms: int, trade_ms: int) -> bool:
         """Whether a connection that came up then should have brought a trade of that time."""
         return _counts(self._by_our_clock(trade_ms), up_since_ms)

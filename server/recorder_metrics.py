@@ -24,7 +24,11 @@ _COUNTED: Sequence[tuple[str, str, Of]] = (
 )
 _MEASURED: Sequence[tuple[str, str, Of]] = (
     ("tapedeck_head_id", "The newest aggregate id that the links brought in order.", lambda s: s.head),
-    ("tapedeck_lag_seconds", "From event to receipt, on the quickest link.", lambda s: _in_s(s.lag_ms)),
+    (
+        "tapedeck_lag_seconds",
+        "From the symbol's newest event to receipt, on the quickest link.",
+        lambda s: _in_s(s.lag_ms),
+    ),
     ("tapedeck_synced", "1 while a link vouches that nothing is missed unseen.", lambda s: s.is_synced),
 )
 _OF_LINKS: Sequence[tuple[str, str, OfLink]] = (
@@ -65,6 +69,11 @@ class RecorderMetrics(Collector):
 def _of_all(figures: Figures) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "tapedeck_messages_malformed", "Messages that could not be read.", value=figures.malformed
+    )
+    yield CounterMetricFamily(
+        "tapedeck_messages_implausible",
+        "Trades left out because no market counts so far in the time between.",
+        value=figures.implausible,
     )
     yield CounterMetricFamily(
         "tapedeck_messages_dropped",

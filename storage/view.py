@@ -475,12 +475,13 @@ def _check_same(block: Block, rollup: Rollup) -> None:
 
 
 def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:
-    """The runs with the newest one reaching as far as a live link vouches for it."""
+    """The runs with the newest one, by its time, reaching as far as a live link vouches for it: its ids are
+    not the greatest where the exchange has counted anew."""
     if not runs or live_until_ms is None:
         return runs
-    *older, newest = runs
-    known_ms = max(newest.last_ms, live_until_ms - 1)
-    return (*older, Run(newest.first_id, newest.last_id, newest.first_ms, known_ms))
+    newest = max(reversed(runs), key=lambda run: run.last_ms)
+    reaching = replace(newest, last_ms=max(newest.last_ms, live_until_ms - 1))
+    return tuple(reaching if run is newest else run for run in runs)
 
 
 def _missing(gaps: Sequence[Gap], state: GapState, first_id: int | None, last_id: int | None) -> int:

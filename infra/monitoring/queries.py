@@ -82,6 +82,7 @@ PANELS = (
             "dropped": "increase(tapedeck_messages_dropped_total[5m])",
             "malformed": "increase(tapedeck_messages_malformed_total[5m])",
             "rows of REST malformed": "increase(tapedeck_rest_rows_malformed_total[5m])",
+            "implausible": "increase(tapedeck_messages_implausible_total[5m])",
         },
     ),
     Panel(

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
+from collectors.trade_rows import EARLIEST_MS, LATEST_MS
 from storage.trades import INT64_MAX, IntArray, TradeColumns
 
 # The payload of the exchange's documentation.
@@ -47,7 +48,7 @@ def trade_columns(draw: st.DrawFn) -> TradeColumns:
     return TradeColumns(
         id=np.arange(first, first + n),
         time_ms=np.array(
-            sorted(draw(st.lists(st.integers(10**12, 10**13), min_size=n, max_size=n))), np.int64
+            sorted(draw(st.lists(st.integers(EARLIEST_MS, LATEST_MS), min_size=n, max_size=n))), np.int64
         ),
         price_int=column([price for price, *_ in rows], 0),
         quantity_int=column([quantity for _, quantity, *_ in rows], 0),

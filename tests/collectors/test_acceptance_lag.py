@@ -3,7 +3,7 @@
 import asyncio
 from pathlib import Path
 
-from collectors.exchange.faults import Delay, RestReply
+from collectors.exchange.faults import Delay, Drop, EventTime, RestReply
 
 from .acceptance import at_rates, rig
 
@@ -52,5 +52,39 @@ def test_a_lag_of_one_link_is_told_of_it_alone(tmp_path: Path) -> None:
             await run.until(lambda: run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2)
             await run.until(lambda: run.reasons()["BTCUSDT"] == set())
             await run.judged()
+
+    asyncio.run(run())
+
+
+def test_a_lag_of_one_symbol_is_told_of_it_alone(tmp_path: Path) -> None:
+    """Its events are late on all links, which bring the others in time."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=25) as run:
+            await run.pass_time(10)
+            run.inject(EventTime(symbols=("ETHUSDT",), ms=-LAG_S * 1_000, until_s=30))
+            await run.pass_time(20)
+            assert LAG_S - 5 < run.metric("tapedeck_lag_seconds", symbol="ETHUSDT") < LAG_S + 20
+            assert run.metric("tapedeck_lag_seconds", symbol="BTCUSDT") < LAG_S / 2
+            assert run.reasons()["ETHUSDT"] == {"lag"}
+            assert run.reasons()["BTCUSDT"] == set()
+            await run.pass_time(30)
+            assert run.metric("tapedeck_lag_seconds", symbol="ETHUSDT") < LAG_S / 2
+            await run.judged()
+
+    asyncio.run(run())
+
+
+def test_what_a_silent_symbol_brought_late_is_forgotten_after_a_while(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=20, ETHUSDT=5), speed=25) as run:
+            await run.pass_time(10)
+            run.late_ms = None  # the stream is mute
+            run.inject(EventTime(symbols=("ETHUSDT",), ms=-LAG_S * 1_000, until_s=20))
+            run.inject(Drop(symbols=("ETHUSDT",), from_s=20, until_s=140))
+            await run.pass_time(30)
+            assert run.metric("tapedeck_lag_seconds", symbol="ETHUSDT") > LAG_S - 5
+            await run.pass_time(70)
+            assert run.metric("tapedeck_lag_seconds", symbol="ETHUSDT") < LAG_S / 2
 
     asyncio.run(run())

@@ -7,15 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.backfill import (
-    LONGEST_DELAY_MS,
+    FROM_BELOW,
+    MOST_IN_VAIN,
     Page,
-    PutOff,
+    common_ids,
     is_overlap_alone,
     newest_page,
     not_answered,
     overlaps_next,
 )
 from collectors.certification import DAY_MS, Rule, after_asking, lacking
+from collectors.put_off import FIRST_DELAY_MS, LONGEST_DELAY_MS, LONGEST_END_MS, MOST_KEPT, PutOff
 from storage.absences import Absence, Absences, Seen, span
 from storage.held_ids import HeldIds, Run, gaps_between
 from storage.trades import Gap, TradeColumns
@@ -70,14 +72,22 @@ class Asker:
         self.now_ms = START_MS
 
     def next(self) -> Page | None:
-        spoken_for = [*self.put_off.until_later(self.now_ms), *map(span, self.absences)]
+        in_vain = self.put_off.pages(self.now_ms)
+        spoken_for = [*in_vain, *self.put_off.beyond_end(self.now_ms), *map(span, self.absences)]
         gaps = gaps_between(self.held.runs, newest_first=True)
-        page = newest_page("X", gaps, spoken_for, page_ids=PAGE_IDS)
+        page = newest_page("X", gaps, spoken_for, in_vain=in_vain, page_ids=PAGE_IDS)
         return page and replace(page, overlaps=self.overlaps)
 
     def take(self, page: Page) -> None:
         self.asked.append(page)
         answer = self.rest.page(page.from_id)
+        if not len(answer):
+            is_first = self.put_off.end_id in (None, page.first_id)
+            end_id = page.first_id if is_first else max(self.rest.shown) + 1
+            self.put_off.ends_at(end_id, self.now_ms)
+            return
+        if self.put_off.end_id is not None and page.last_id >= self.put_off.end_id:
+            self.put_off.shows(int(answer.id[-1]))
         for identity in answer.id.tolist():
             if page.first_id <= identity <= page.last_id:
                 self.held.add(run(identity, identity))
@@ -88,7 +98,7 @@ class Asker:
                 self.absences.put(absence, self.held.runs, 0)
         self.overlaps = overlaps_next(page, answer.id)
         if not is_overlap_alone(page, answer.id):
-            self.put_off.answered(page, not_answered(page, answer.id, sound=True), self.now_ms)
+            self.put_off.answered(page.run, not_answered(page, answer.id, sound=True), self.now_ms)
 
     def work(self) -> None:
         while (page := self.next()) is not None:
@@ -238,19 +248,130 @@ def test_where_rows_could_not_be_read_their_ids_stay_open() -> None:
 def test_pages_asked_for_in_vain_are_left_alone_for_ever_longer_up_to_five_minutes() -> None:
     put_off, now_ms, delays = PutOff(), START_MS, list[int]()
     for _ in range(12):
-        delays += put_off.answered(PAGE, [PAGE.run], now_ms)
-        assert put_off.until_later(now_ms + delays[-1] - 1) == [PAGE.run]
+        delays += put_off.answered(PAGE.run, [PAGE.run], now_ms)
+        assert put_off.pages(now_ms + delays[-1] - 1) == [PAGE.run]
         now_ms += delays[-1]
-        assert put_off.until_later(now_ms) == []
+        assert put_off.pages(now_ms) == []
     assert delays[:4] == [1_000, 2_000, 4_000, 8_000]
     assert delays[-1] == LONGEST_DELAY_MS
     put_off.keep([gap(12, 20)])
     assert put_off.runs == [PAGE.run]
     put_off.keep([gap(15, 20)])
     assert put_off.runs == []
-    put_off.answered(PAGE, [PAGE.run], now_ms)
-    put_off.answered(PAGE, [], now_ms)
+    put_off.answered(PAGE.run, [PAGE.run], now_ms)
+    put_off.answered(PAGE.run, [], now_ms)
     assert put_off.runs == []
+
+
+@given(st.lists(st.tuples(st.integers(0, 90), st.integers(1, 12), st.sampled_from([0, 1, 5])), max_size=40))
+def test_what_was_asked_for_in_vain_stays_apart_in_order_and_is_what_it_was_last_time(
+    asked: list[tuple[int, int, int]],
+) -> None:
+    put_off, in_vain = PutOff(), set[int]()
+    for first_id, size, left in asked:
+        page = run(first_id, first_id + size - 1)
+        kept = [run(first_id, first_id + min(left, size) - 1)] if left else []
+        again = [each for each in put_off.runs if common(each, page)]
+        put_off.answered(page, kept, START_MS)
+        in_vain -= {i for each in [page, *again] for i in ids_of(each)}
+        in_vain |= {i for each in kept for i in ids_of(each)}
+        assert sorted(in_vain) == [i for each in put_off.pages(START_MS) for i in ids_of(each)]
+
+
+def common(one: Run, other: Run) -> bool:
+    return one.first_id <= other.last_id and other.first_id <= one.last_id
+
+
+def test_of_pages_asked_for_in_vain_so_many_are_kept_at_the_most() -> None:
+    put_off = PutOff()
+    for at in range(MOST_KEPT + 50):
+        page = run(at * 10, at * 10 + 5)
+        put_off.answered(page, [page], START_MS + at)
+    kept = put_off.runs
+    assert len(kept) == MOST_KEPT
+    assert kept[0].first_id == 500  # the first ones are due soonest
+
+
+# Where REST shows nothing
+
+
+def test_nothing_at_or_above_the_end_is_asked_for_until_a_while_later_and_then_one_page() -> None:
+    put_off, now_ms, delays = PutOff(), START_MS, list[int]()
+    for _ in range(8):
+        delays.append(put_off.ends_at(500, now_ms))
+        (beyond,) = put_off.beyond_end(now_ms + delays[-1] - 1)
+        assert common_ids(gap(1, 2**60), [beyond]) == 2**60 - 499
+        now_ms += delays[-1]
+        assert put_off.beyond_end(now_ms) == []
+        assert put_off.beyond_end(now_ms, [run(10, 20)]) == []
+        assert put_off.beyond_end(now_ms, [run(10_000, 10_998)]) == [beyond]
+    assert delays[:3] == [FIRST_DELAY_MS, 2 * FIRST_DELAY_MS, 4 * FIRST_DELAY_MS]
+    assert delays[-1] == LONGEST_END_MS
+
+
+def test_what_rest_shows_above_the_end_moves_it_up_and_is_asked_for_at_once() -> None:
+    put_off = PutOff()
+    put_off.ends_at(500, START_MS)
+    put_off.shows(499)
+    assert put_off.end_id == 500
+    put_off.shows(700)
+    assert put_off.end_id == 701
+    put_off.keep([gap(600, 800)])
+    assert put_off.end_id == 701
+    put_off.keep([gap(600, 700)])
+    assert put_off.end_id is None
+
+
+@given(spans, st.integers(60, 70))
+def test_a_false_head_far_above_delays_no_true_gap(held_parts: list[tuple[int, int]], head: int) -> None:
+    """Whoever holds an id that never was asks for the true ones all the same, in few requests."""
+    held = {1, 70, 2**53 + 1} | ids_in(held_parts)
+    shown = set(range(1, head + 1))
+    asker = Asker(Rest(shown), held)
+    asker.work()
+    now_held = {i for each in asker.held.runs for i in ids_of(each)}
+    assert now_held == held | shown
+    assert len(asker.asked) <= len(shown) // PAGE_IDS + 2 * (len(held_parts) + 4)
+    for _ in range(20):  # and later one page a delay, and what REST's newest row tells apart
+        before = len(asker.asked)
+        asker.now_ms += LONGEST_END_MS
+        asker.work()
+        assert len(asker.asked) - before <= 2
+    assert len(asker.put_off.runs) <= 2
+
+
+def ids_of(each: Run) -> list[int]:
+    return list(range(each.first_id, each.last_id + 1))
+
+
+@given(st.integers(1, 5), st.integers(0, 60))
+def test_a_hole_of_the_exchange_as_wide_as_can_be_is_proven_from_below_and_delays_nothing(
+    older: int, filled: int
+) -> None:
+    """The exchange has jumped ahead by itself: pages in there prove nothing, the one below them does."""
+    above = 10**12
+    shown = set(range(1, 71)) | {above, above + 1}
+    asker = Asker(Rest(shown), {older, 70 - filled, above + 1})
+    asker.work()
+    assert {i for each in asker.held.runs for i in ids_of(each)} == {i for i in shown if i >= older}
+    assert [(each.first_id, each.last_id) for each in asker.absences] == [(71, above - 1)]
+    assert len(asker.asked) < 40
+
+
+def test_of_a_gap_with_pages_in_vain_the_lower_end_is_next_and_then_older_gaps() -> None:
+    older, giant = gap(1, 100), gap(1_000, 10**12)
+    vain: list[Run] = []
+    firsts = list[int]()
+    while True:
+        page = newest_page("X", [giant, older], vain, in_vain=vain, page_ids=PAGE_IDS)
+        assert page is not None
+        firsts.append(page.first_id)
+        if page.last_id <= 100:
+            break
+        vain = sorted([*vain, page.run], key=lambda each: each.first_id)
+    newer = [10**12 - 3 - 4 * n for n in range(FROM_BELOW)]
+    lower = [1_000 + 4 * n for n in range(MOST_IN_VAIN - FROM_BELOW)]
+    assert firsts == [*newer, *lower, 97]
 
 
 # Certification

@@ -5,14 +5,17 @@ the ledger by the test, the rest has to come by itself.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
 from collectors.certification import Rule
+from collectors.clock import Clock
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.exchange.clock import VirtualClock
 from collectors.exchange.faults import (
@@ -32,6 +35,7 @@ from collectors.filling import Filling
 from collectors.gap_reports import GapReports
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
+from tests.clock import SteppedClock
 
 START_MS = 1_764_070_000_000 // 3_600_000 * 3_600_000 + 1_800_000
 HOUR_MS = 3_600_000
@@ -65,14 +69,16 @@ class World:
         warmup_ms: int = 0,
         retention_ms: int | None = None,
         rule: Rule | None = None,
+        clock: Clock | None = None,
     ) -> AsyncIterator[Filling]:
-        async with BinanceRest(self.exchange.rest_url, self.clock) as rest:
+        clock = clock or self.clock
+        async with BinanceRest(self.exchange.rest_url, clock) as rest:
             rest.budget.limit = self.exchange.limits.weight_per_minute
             filling = Filling(
                 self.ledger,
                 rest,
-                self.clock,
-                GapReports(self.ledger, self.clock),
+                clock,
+                GapReports(self.ledger, clock),
                 symbols=lambda: symbols,
                 warmup_ms=warmup_ms,
                 retention_ms=retention_ms,
@@ -531,9 +537,55 @@ def test_a_head_that_stays_below_the_gap_proves_nothing(tmp_path: Path) -> None:
             await world.pass_time(2_400)
         assert [gap.state for gap in world.ledger.gaps(X)] == ["open"]
         assert world.ledger.absences(X) == ()
-        assert world.asked < 40
+        assert world.asked < 60
 
     in_a_world(tmp_path, story, speed=1_000)
+
+
+def test_an_id_far_above_all_that_rest_has_delays_no_gap_and_costs_little(tmp_path: Path) -> None:
+    """Of a ledger that took a wrong id in: the gap below that is nobody's to fill, the others are filled."""
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(60), minutes_ago(50))
+        world.links_bring(minutes_ago(40), minutes_ago(20))
+        world.links_bring(minutes_ago(10), minutes_ago(5))
+        newest = world.exchange.market.streamed(X, minutes_ago(6), minutes_ago(5)).take(slice(-1, None))
+        world.ledger.append(X, replace(newest, id=np.array([2**53 + 1])))
+        async with world.filling() as filling:
+            await world.until(lambda: len(world.ledger.gaps(X)) == 1)
+            served = world.asked
+            assert served < 30  # nine pages, and now and then a look at the end
+            await world.until(lambda: filling.wanted(X) == 0)
+            await world.pass_time(1_800)
+            # Once a minute the end, REST's newest row, and the page that was traded since.
+            assert world.asked - served < 3 * 35
+            held = world.ledger.trades(X, 0, world.clock())
+            assert int(held.id[-2]) >= world.id_at(START_MS)
+
+    in_a_world(tmp_path, story, speed=400)
+
+
+@pytest.mark.parametrize("hours", [-5, 5])
+def test_a_clock_that_is_set_stops_no_filling(tmp_path: Path, hours: int) -> None:
+    """While gaps are put off because REST lags, while REST is away, and while it refuses the symbol."""
+
+    async def story(world: World) -> None:
+        clock = SteppedClock(world.clock)
+        world.links_bring(minutes_ago(40), minutes_ago(30))
+        world.links_bring(minutes_ago(20), minutes_ago(2))
+        newest = world.exchange.market.streamed(X, minutes_ago(1), START_MS)
+        world.ledger.append(X, newest)
+        world.exchange.inject(RestLag(ms=120_000, until_s=60))
+        world.exchange.inject(RestReply(status=503, until_s=20))
+        async with world.filling(clock=clock):
+            await world.pass_time(10)
+            clock.step_ms = hours * HOUR_MS
+            await world.pass_time(110)
+            await world.until(lambda: not world.ledger.gaps(X))
+            assert world.clock() - START_MS < 300_000
+        world.assert_complete()
+
+    in_a_world(tmp_path, story)
 
 
 def test_of_a_symbol_of_which_nothing_is_held_it_is_not_said_that_rest_has_nothing_newer(
@@ -541,11 +593,11 @@ def test_of_a_symbol_of_which_nothing_is_held_it_is_not_said_that_rest_has_nothi
 ) -> None:
     async def story(world: World) -> None:
         async with world.filling() as filling:
-            assert await filling.catch_up(X) is None
+            assert await filling.catch_up(X, None) is None
             assert world.asked == 0
             world.links_bring(minutes_ago(2), minutes_ago(1))
-            found = await filling.catch_up(X)
+            found = await filling.catch_up(X, None)
             assert found is not None
-            assert found.new > 0
+            assert found.added.new == len(found.rows) > 0
 
     in_a_world(tmp_path, story)

@@ -38,17 +38,17 @@ def test_a_bad_page_says_what_was_read(body: bytes, error: type[WireError], name
         parse_agg_trades(body)
 
 
-GOOD_ROW = b'{"a":7,"p":"1","q":"1","f":1,"l":1,"T":5,"m":true}'
+GOOD_ROW = b'{"a":7,"p":"1","q":"1","f":1,"l":1,"T":1672515782136,"m":true}'
 
 
 @pytest.mark.parametrize(
     ("row", "names"),
     [
         (b'{"a":1}', "missing required field `p`"),
-        (b'{"a":"8","p":"1","q":"1","f":1,"l":1,"T":5,"m":true}', "Expected `int`"),
+        (b'{"a":"8","p":"1","q":"1","f":1,"l":1,"T":1672515782136,"m":true}', "Expected `int`"),
         (b"null", "Expected `object`"),
-        (b'{"a":1,"p":"1","q":"1","f":2,"l":1,"T":5,"m":true}', "f=2 to l=1"),
-        (b'{"a":1,"p":"1e3","q":"1","f":1,"l":1,"T":5,"m":true}', "read '1e3'"),
+        (b'{"a":1,"p":"1","q":"1","f":2,"l":1,"T":1672515782136,"m":true}', "f=2 to l=1"),
+        (b'{"a":1,"p":"1e3","q":"1","f":1,"l":1,"T":1672515782136,"m":true}', "read '1e3'"),
     ],
 )
 def test_a_bad_row_of_a_page_loses_itself_alone(row: bytes, names: str) -> None:

@@ -132,3 +132,60 @@ def test_more_conflicts_than_are_kept_are_counted_all_the_same() -> None:
     sequencer.accept(replace(tape, price_int=tape.price_int + 1))
     assert len(sequencer.take_conflicts()) == MOST_CONFLICTS
     assert sequencer.conflicts == 3 * MOST_CONFLICTS
+
+
+# What REST brought
+
+
+@given(deliveries(), st.data())
+def test_of_links_and_rest_every_id_goes_on_once(batches: list[list[int]], data: st.DataObject) -> None:
+    sequencer, tape = Sequencer(head=0), run_of(1, 50)
+    released: list[int] = []
+    shown: set[int] = set()
+    for batch in batches:
+        released += ids(sequencer.accept(tape.take([i - 1 for i in batch])))  # type: ignore[arg-type]
+        if data.draw(st.booleans()):
+            page = data.draw(st.lists(st.integers(1, 45), min_size=1, unique=True))
+            shown |= set(page) - set(released)
+            more = ids(sequencer.remember(tape.take([i - 1 for i in page])))  # type: ignore[arg-type]
+            released += more
+    released += ids(sequencer.drain())
+    brought = [i for batch in batches for i in batch]
+    assert len(released) == len(set(released))
+    assert not set(released) & shown
+    assert set(released) | shown >= set(brought)
+    assert sequencer.duplicates == len(brought) - len(released)
+    assert sequencer.conflicts == 0
+    assert sequencer.head == max([0, *released, *shown])
+
+
+def test_what_links_say_otherwise_than_rest_is_a_conflict_and_rest_stays() -> None:
+    first, other = (5, START_MS, 100, 10, 1, 1, False), (5, START_MS, 200, 10, 1, 1, False)
+    for links_wait in (False, True):
+        sequencer = Sequencer(head=3 if links_wait else 4)
+        if links_wait:
+            assert ids(sequencer.accept(columns([other]))) == []
+        assert ids(sequencer.remember(columns([first]))) == []
+        if not links_wait:
+            assert ids(sequencer.accept(columns([other]))) == []
+        (conflict,) = sequencer.take_conflicts()
+        assert (rows_of(conflict.kept), rows_of(conflict.other)) == ([first], [other])
+        assert (sequencer.duplicates, sequencer.conflicts, sequencer.head) == (1, 1, 5)
+
+
+def test_what_rest_shows_is_waited_for_no_more() -> None:
+    sequencer = Sequencer(head=10)
+    assert ids(sequencer.accept(run_of(13, 2))) == []
+    assert ids(sequencer.remember(run_of(11, 2))) == [13, 14]
+    assert not sequencer.waiting
+    assert ids(sequencer.accept(run_of(11, 5))) == [15]
+    assert sequencer.duplicates == 4
+
+
+def test_after_a_new_beginning_lower_ids_have_an_order_too() -> None:
+    sequencer = Sequencer(head=1_000)
+    assert ids(sequencer.accept(run_of(1_002, 1))) == []
+    assert ids(sequencer.restart()) == [1_002]
+    assert ids(sequencer.accept(run_of(10, 2))) == [10, 11]
+    assert ids(sequencer.accept(run_of(13, 1))) == []
+    assert sequencer.head == 11

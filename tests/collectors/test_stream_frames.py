@@ -12,6 +12,7 @@ from collectors.binance import (
     stream_name,
 )
 from collectors.stream_frames import parse_messages
+from collectors.trade_rows import EARLIEST_MS, LATEST_MS
 
 from .payloads import (
     DOCUMENTED,
@@ -47,6 +48,13 @@ def test_microseconds_are_floored_to_milliseconds() -> None:
     parsed = parse_messages([bare(T=1672515782136999, E=1672515782137999)])
     assert parsed.trades["BNBBTC"].time_ms.tolist() == [1672515782136]
     assert parsed.newest_event_ms == 1672515782137
+
+
+@pytest.mark.parametrize("unit", [1, 1000])
+def test_the_earliest_and_the_latest_time_are_taken_in_either_unit(unit: int) -> None:
+    parsed = parse_messages([bare(T=EARLIEST_MS * unit), bare(T=LATEST_MS * unit)])
+    assert parsed.trades["BNBBTC"].time_ms.tolist() == [EARLIEST_MS, LATEST_MS]
+    assert parsed.malformed == []
 
 
 @pytest.mark.parametrize("quantity", ["0", "0.00000000"])
@@ -144,6 +152,10 @@ BROKEN: dict[str, str | bytes] = {
     "first after last": bare(f=106),
     "no raw trades with a quantity": bare(f=-1, l=-1),
     "time of the far future": bare(T=10**17),
+    "time of 14 digits": bare(T=10**13),
+    "no time at all": bare(T=0),
+    "time before there were coins": bare(T=EARLIEST_MS - 1),
+    "the same in microseconds": bare(T=EARLIEST_MS * 1000 - 1),
     "wrong stream": in_stream("ethbtc@aggTrade", bare()),
     "stream in capitals": in_stream("BNBBTC@aggTrade", bare()),
     "other event in an aggTrade stream": in_stream("bnbbtc@aggTrade", '{"e":"trade","s":"BNBBTC"}'),

@@ -27,6 +27,7 @@ FIGURES = Figures(
     most_lag_ms=41_000,
     durable_lag_ms=900,
     errors=4,
+    implausible=6,
 )
 
 
@@ -52,6 +53,7 @@ def test_symbols_and_links_are_told_with_their_labels() -> None:
     assert found["tapedeck_link_age_seconds", "a:443", "7"] == 3600
     assert found["tapedeck_link_ends_total", "1001", "a:443"] == 2
     assert found["tapedeck_messages_malformed_total",] == 3
+    assert found["tapedeck_messages_implausible_total",] == 6
     assert found["tapedeck_links",] == 1
     assert found["tapedeck_flush_seconds",] == 0.012
     assert found["tapedeck_most_lag_seconds",] == 41

@@ -180,6 +180,17 @@ def test_a_live_link_vouches_for_the_time_up_to_its_last_event(path: Path) -> No
         assert ledger.coverage("X", START_MS, live_until_ms + 7, live_until_ms).uncovered_ms == 7
 
 
+def test_a_link_vouches_for_what_came_last_whatever_its_ids(tmp_path: Path) -> None:
+    """Where the exchange has counted anew the greatest id held is an old one."""
+    with TradeLedger.open(tmp_path / "l") as ledger:
+        ledger.append("X", run_of(1_000_000, 10))
+        ledger.append("X", run_of(1, 10, start_ms=START_MS + 60_000))
+        live_until_ms = START_MS + 70_000
+        coverage = ledger.coverage("X", START_MS, live_until_ms, live_until_ms)
+        assert coverage.uncovered_ms == 60_000 - 901
+        assert ledger.coverage("X", START_MS + 60_000, live_until_ms, live_until_ms).complete
+
+
 def test_rows_that_the_exchange_marked_invalid_keep_their_id_and_have_no_volume(path: Path) -> None:
     tape = columns(
         [
