@@ -7,7 +7,17 @@ from pathlib import Path
 import pytest
 
 from collectors.exchange import Limits
-from collectors.exchange.faults import AnyFault, Drop, End, Refuse, RestLimit, RestReply, RestReset, RestSlow
+from collectors.exchange.faults import (
+    AnyFault,
+    Drop,
+    End,
+    Refuse,
+    RestLimit,
+    RestRepeat,
+    RestReply,
+    RestReset,
+    RestSlow,
+)
 from collectors.rest import REPLY_S
 
 from .acceptance import FAST_LIMITS, at_rates, rig
@@ -116,6 +126,20 @@ def test_rest_that_is_away_in_any_way_fills_when_it_is_back(tmp_path: Path, away
             assert all(report.faults_hit.values())
             unanswered = run.recorder.rest_use.replies.get("none", 0)
             assert (unanswered > 0) is isinstance(away, RestReset | RestSlow)
+
+    asyncio.run(run())
+
+
+def test_a_page_that_belongs_to_another_question_is_taken_for_no_answer(tmp_path: Path) -> None:
+    """R4: the page before comes again, be it another symbol's."""
+
+    async def run() -> None:
+        async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
+            await run.pass_time(5)
+            run.inject(RestRepeat(until_s=30), End(), Refuse(until_s=3))
+            await run.pass_time(40)
+            report = await run.judged()
+            assert all(report.faults_hit.values())
 
     asyncio.run(run())
 
