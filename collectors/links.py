@@ -185,7 +185,7 @@ class Connection:
     def lag_of(self, symbol: str, now_ms: int) -> int | None:
         """How late the newest event of the symbol was; of one that is silent, the newest of any."""
         brought = self.delivered.get(symbol)
-        is_silent = brought is None or abs(now_ms - brought.received_ms) > SILENT_MS
+        is_silent = brought is None or now_ms - brought.received_ms > SILENT_MS
         return self.lag_ms if brought is None or is_silent else brought.lag_ms
 
     @property
