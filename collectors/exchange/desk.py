@@ -79,13 +79,13 @@ class Desk:
         self.requests[url.path] += 1
         self.queries[f"{url.path}?{'&'.join(sorted(query))}"] += 1
         faults = self._faults(url.path, query.get("symbol", [""])[-1])
-        for placed in faults:
-            if isinstance(placed.fault, RestSlow):
-                placed.hit()
-                await self._sleep(placed.fault.delay_s)
         tape = self.tape(self._clock())
         reply = _cased(respond(tape, self.weights, method, target, headers), self.requests.total())
         answer = self._distorted(url.path, Answer(reply), faults)
+        for placed in faults:
+            if isinstance(placed.fault, RestSlow):  # the request itself counted as it came
+                placed.hit()
+                await self._sleep(placed.fault.delay_s)
         self.statuses[str(answer.reply.status)] += 1
         return answer
 

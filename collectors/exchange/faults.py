@@ -249,7 +249,7 @@ class RestReply(RestFault, frozen=True, kw_only=True):
 
 
 class RestSlow(RestFault, frozen=True, kw_only=True):
-    """The reply comes `delay_s` later."""
+    """The reply comes `delay_s` later, as it was when the request came."""
 
     delay_s: float
 

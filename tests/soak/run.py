@@ -42,6 +42,7 @@ COMPLETE_S = 180.0
 # A gap is known of some seconds after what it lacks was printed.
 CALM_S = 6.0
 MOST_NAMED = 20
+SHORTLY_MS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,9 @@ class Found:
     other: list[str] = field(default_factory=list)
     most_mb: float = 0.0
     lives: int = 0
-    self_inflicted: Counter[str] = field(default_factory=Counter)
+    # What the exchange had to punish, and when; and what happened when (UTC ms).
+    self_inflicted: list[tuple[int, str]] = field(default_factory=list)
+    happened: list[tuple[int, str]] = field(default_factory=list)
     # Ids that were printed, in a burst, before the exchange heard that they were to be a hole or invalid.
     changed_late: set[tuple[str, int]] = field(default_factory=set)
     is_on_small_disk: bool = False
@@ -105,7 +108,9 @@ def soak(seconds: float, seed: int, directory: Path, *, count: int | None = None
         for symbol in symbols:
             compare(levers, symbol, Span(since[symbol], heads[symbol]), path / "ledger", found)
         assert_sound(path / "ledger")
-        found.self_inflicted.update(each["breach"] for each in levers.report()["self_inflicted"])
+        found.self_inflicted += [
+            (each["at_ms"], each["breach"]) for each in levers.report()["self_inflicted"]
+        ]
     found.told, found.most_mb, found.lives = recorder.told, recorder.most_mb, recorder.lives
     return found
 
@@ -129,6 +134,7 @@ def befall(seconds: float, coming: Iterable[Due], levers: Levers, recorder: Reco
             return
         time.sleep(wait_s)
         recorder.look()
+        found.happened.append((time.time_ns() // 1_000_000, name_of(due.happening)))
         happen(due, levers, recorder, found)
         found.injected[name_of(due.happening)] += 1
         quiet_at_s = max(quiet_at_s, time.monotonic() + lasts_s(due.happening))
@@ -206,7 +212,10 @@ def print_report(found: Found) -> None:
     disk = "a small tmpfs that was filled" if found.is_on_small_disk else "a limit of its files' size"
     print("faults:", ", ".join(f"{name} {count}" for name, count in kinds))
     print("the recorder said:", ", ".join(f"{words} {count}" for words, count in sorted(found.told.items())))
-    print("broken rules:", ", ".join(f"{rule} {n}" for rule, n in found.self_inflicted.items()) or "none")
+    print("broken rules:", "none" if not found.self_inflicted else "")
+    for at_ms, breach in found.self_inflicted:
+        before = [f"{name} {at_ms - ms} ms" for ms, name in found.happened if 0 <= at_ms - ms < SHORTLY_MS]
+        print(f"  {breach}, after {', '.join(before)}")
     print(f"the disk refused by {disk}; {found.lives} lives, peak memory (RssAnon) {found.most_mb:.0f} MB")
     print(
         f"seed {found.seed}: {found.trades:,} trades, {len(found.missing)} missing, {found.doubled} doubled, "

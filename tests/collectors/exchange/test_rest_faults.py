@@ -1,5 +1,6 @@
 """REST as a script has it: late, holed, short, wrong, limited; over real HTTP."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import httpx
@@ -182,6 +183,20 @@ async def test_a_reply_can_take_longer_than_a_client_waits(
         await client.get(AGG_TRADES, timeout=0.1)
     clock.advance(11_000)
     assert (await client.get(AGG_TRADES)).status_code == 200
+
+
+async def test_a_slow_reply_is_that_of_the_moment_at_which_it_was_asked_for(
+    exchange: Exchange, clock: Clock, client: httpx.AsyncClient
+) -> None:
+    """A refusal that another request has got since does not concern it."""
+    exchange.inject(RestSlow(delay_s=4, count=1))
+    slow = asyncio.create_task(client.get(AGG_TRADES))
+    await until(lambda: exchange.report().requests == {"/api/v3/aggTrades": 1})
+    exchange.inject(RestLimit(seconds=30))
+    assert (await client.get(AGG_TRADES)).status_code == 429
+    clock.advance(4_000)
+    assert (await slow).status_code == 200
+    assert exchange.report().self_inflicted == []
 
 
 # -- limits
