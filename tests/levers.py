@@ -80,7 +80,8 @@ class Levers:
 
 def metrics(url: str) -> dict[str, float]:
     """`name{labels}` -> value."""
-    return samples(httpx.get(f"{url}/metrics", trust_env=False, timeout=PATIENCE_S).text)
+    reply = httpx.get(f"{url}/metrics", trust_env=False, timeout=PATIENCE_S)
+    return samples(reply.raise_for_status().text)
 
 
 def samples(text: str) -> dict[str, float]:

@@ -14,6 +14,8 @@ from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
 START_S = 30
+# Of a server's last words, with a test that failed.
+LINES = 80
 
 
 @dataclass
@@ -100,7 +102,11 @@ def server(urls: dict[str, Any], data_dir: Path, **settings: object) -> Iterator
     command: Sequence[str] = (sys.executable, "-m", "server.cli", "serve")
     with start(*command, environment=environment_for(urls, data_dir, **settings)) as process:
         line = process.until("MCP over SSE at ")
-        yield process, line.split("MCP over SSE at ")[1].split("/sse")[0]
+        try:
+            yield process, line.split("MCP over SSE at ")[1].split("/sse")[0]
+        except BaseException as error:
+            error.add_note("the server said last:\n" + "".join(process.lines[-LINES:]))
+            raise
         if process.child.poll() is None:
             process.child.terminate()
             process.wait(10)

@@ -9,7 +9,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import CLIENT, Protocol
 
 from collectors.disk import Disk
-from collectors.exchange.faults import Drop
+from collectors.exchange.faults import Drop, RestReply
 from storage.ledger import TradeLedger
 
 from .acceptance import Rig, at_rates, rig
@@ -75,7 +75,7 @@ def test_what_no_link_brings_and_nobody_asks_for_fails_the_run_at_once(
         async with rig(tmp_path, at_rates(BTCUSDT=20), speed=20) as run:
             await run.pass_time(5)
             monkeypatch.setattr(TradeLedger, "coverage", rosy)
-            run.inject(Drop(symbols=("BTCUSDT",), until_s=3))
+            run.inject(Drop(symbols=("BTCUSDT",), until_s=3), RestReply(status=503, until_s=10))
             await run.pass_time(10)
 
     with pytest.raises(AssertionError, match="said complete"):
