@@ -33,7 +33,8 @@ class Offset:
 
 
 class ExchangeClock:
-    """The exchange's time as far as it has told it, ours before that; it goes on when ours is set."""
+    """The exchange's time as far as it has told it, no later than it is; ours before that. It goes on when
+    ours is set."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -67,7 +68,7 @@ class ClockCheck:
         return self._offset() if self.exchange.told.is_set() else None
 
     def _offset(self) -> Offset:
-        return Offset(self.exchange() - self._clock(), self._round_trip_ms)
+        return Offset(self.exchange() + self._round_trip_ms // 2 - self._clock(), self._round_trip_ms)
 
     async def run(self) -> None:
         """Compare until it is cancelled."""
@@ -83,9 +84,9 @@ class ClockCheck:
     async def compare(self) -> Offset:
         """Raises `RestError`."""
         told = await self._rest.server_time()
-        ahead_ms = told.time_ms - (told.sent_ms + told.came_ms) // 2
-        self.exchange.tell(ahead_ms)
-        self._rest.budget.offset_ms = ahead_ms
+        # As if it had been told as the answer came: what is known, and a minute's weight, never runs ahead.
+        self.exchange.tell(told.time_ms - told.came_ms)
+        self._rest.budget.offset_ms = told.time_ms - told.came_ms
         self._round_trip_ms = told.came_ms - told.sent_ms
         offset = self._offset()
         self._tell(offset)

@@ -12,7 +12,7 @@ import structlog
 
 from collectors.clock import Clock
 from storage.errors import LedgerError
-from storage.held_ids import Run
+from storage.held_ids import Run, latest
 from storage.ledger import MOST_UNWRITTEN, TradeLedger
 
 log = structlog.get_logger()
@@ -61,9 +61,9 @@ class Disk:
         self._awaiting = condition.unwritten
 
     def _heads(self) -> dict[str, Run]:
-        """The newest run of each symbol."""
-        runs = ((symbol, self._ledger.runs(symbol)) for symbol in self._symbols())
-        return {symbol: of_symbol[-1] for symbol, of_symbol in runs if of_symbol}
+        """The run of each symbol that has its newest trade."""
+        runs = ((symbol, latest(self._ledger.runs(symbol))) for symbol in self._symbols())
+        return {symbol: newest for symbol, newest in runs if newest is not None}
 
     def _note_success(self, heads: dict[str, Run]) -> None:
         new_ms = [head.last_ms for symbol, head in heads.items() if self._is_new(symbol, head)]
@@ -77,4 +77,4 @@ class Disk:
 
     def _is_new(self, symbol: str, head: Run) -> bool:
         durable = self._durable.get(symbol)
-        return durable is not None and head.last_id > durable.last_id
+        return durable is not None and head.last_ms > durable.last_ms

@@ -55,3 +55,4 @@ class Figures:
     durable_lag_ms: int | None = None
     errors: int = 0
     implausible: int = 0
+    shut_out: int = 0

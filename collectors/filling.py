@@ -14,9 +14,11 @@ from collectors.backfill import Page
 from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.gap_reports import LOOKED_AT, GapReports
+from collectors.plausibility import Mark
 from collectors.rest import BinanceRest, RestAway, RestRefused
 from collectors.symbol_filling import FillingState, Newer, Progress, SymbolFilling
 from storage.ledger import TradeLedger
+from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
@@ -109,13 +111,17 @@ class Filling:
                 known.missing.flying.clear()
                 known.beginning = False
 
-    async def catch_up(self, symbol: str, head: int | None) -> Newer | None:
+    async def catch_up(self, symbol: str, head: Mark) -> Newer | None:
         """As `SymbolFilling.catch_up`."""
         return await self._of(symbol).catch_up(head)
 
-    async def newest(self, symbol: str) -> Newer:
+    async def newest(self, symbol: str) -> TradeColumns:
         """As `SymbolFilling.newest`."""
         return await self._of(symbol).newest()
+
+    def add(self, symbol: str, rows: TradeColumns) -> Newer:
+        """As `SymbolFilling.add`."""
+        return self._of(symbol).add(rows)
 
     # What next
 

@@ -93,7 +93,7 @@ class GapFollower:
             happened["filled"],
             happened["certified"],
             happened["recovered"],
-            dict(+self._closed_ids),
+            {by: ids for by, ids in dict(self._closed_ids).items() if ids},
         )
 
     @property

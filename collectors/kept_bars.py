@@ -68,14 +68,13 @@ class KeptBars:
             seen = _identity(self._path)
             if seen == self._seen:
                 return
-            self._seen = seen
             found = decoded(self._path.read_bytes())
         except FileNotFoundError:
             return
         except (OSError, NoBars) as error:
             self._tell("bars not read", error)
             return
-        self._is_told = False
+        self._seen, self._is_told = seen, False
         now = self._now()
         for bar in found:
             if self._bars.learn(bar, now):

@@ -13,12 +13,14 @@ from collectors.clock import Clock
 from collectors.clock_check import ClockCheck
 from collectors.filling import Filling
 from collectors.instruments import REST_AWAY_S
+from collectors.plausibility import CLOCK_SKEW_MS, Mark
 from collectors.recording import Recording
 from collectors.rest import PAGE, RestAway, RestRefused
 from collectors.stream import Stream
 from collectors.symbol_filling import Newer
 from collectors.timing import Timing
 from collectors.watch import Watch
+from storage.held_ids import latest
 from storage.ledger import TradeLedger
 
 log = structlog.get_logger()
@@ -114,29 +116,42 @@ class Looks:
     async def _catch_up(self, symbol: str) -> int | None:
         """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
         None where that is not known."""
-        asked_ms, exchange_ms = self._clock.steady_ms(), self._clock_check.exchange()
-        newer = await self._filling.catch_up(symbol, self._stream.recording(symbol).sequencer.head)
-        if newer is None:
+        asked_ms, exchange = self._clock.steady_ms(), self._clock_check.exchange
+        asked_exchange_ms, recording = exchange(), self._stream.recording(symbol)
+        head = self._head(recording)
+        if head is None:
             return None
-        recording = self._stream.recording(symbol)
-        if newer.added.offered:
+        newer = await self._filling.catch_up(symbol, head)
+        if newer is not None and newer.added.offered:
             self._note_shown(recording, newer)
-        elif recording.plausibility.is_contested and not await self._is_right(recording):
+            return newer.added.offered
+        if recording.plausibility.is_contested and not await self._is_right(recording):
             return None
-        else:
-            recording.shown(asked_ms - self._rest_lag_ms, exchange_ms - self._rest_lag_ms)
-        return newer.added.offered
+        # By a clock of ours that is ahead, what has not been traded yet would count as known.
+        if newer is None or not exchange.told.is_set():
+            return None
+        recording.shown(asked_ms - self._rest_lag_ms, asked_exchange_ms - self._rest_lag_ms)
+        return 0
+
+    def _head(self, recording: Recording) -> Mark | None:
+        """The newest trade known: what links brought, else what is held."""
+        newest = latest(self._ledger.runs(recording.symbol))
+        held = None if newest is None else Mark(newest.last_id, newest.last_ms)
+        return recording.head or held
 
     async def _is_right(self, recording: Recording) -> bool:
-        """Whether the newest id known can be, by the newest that REST has; else the ids begin anew there."""
-        newest = await self._filling.newest(recording.symbol)
+        """Whether the newest id known can be, by the newest that REST has; where that is of the count that
+        links bring, the ids begin anew there."""
+        rows = await self._filling.newest(recording.symbol)
         head = recording.head
-        if head is None or newest.added.refused or not len(newest.rows):
+        if head is None or not len(rows):
             return False
-        if head.leads_to(newest.rows.id[-1:], newest.rows.time_ms[-1:]).all():
+        if head.leads_to(rows.id[-1:], rows.time_ms[-1:]).all():
             recording.plausibility.confirm()
             return True
-        self._stream.begin_anew(recording.symbol, newest.rows)
+        is_new_count = recording.plausibility.is_what_comes(Mark(int(rows.id[-1]), int(rows.time_ms[-1])))
+        if is_new_count and not self._filling.add(recording.symbol, rows).added.refused:
+            self._stream.begin_anew(recording.symbol, rows)
         return False
 
     def _note_shown(self, recording: Recording, newer: Newer) -> None:
@@ -145,8 +160,9 @@ class Looks:
         at, now_ms = int(newer.rows.id.argmax()), self._clock.steady_ms()
         newest_id, newest_ms = int(newer.rows.id[at]), int(newer.rows.time_ms[at])
         self._watch.note(recording.symbol, newest_id, newest_ms, now_ms, shown_by_rest=True)
-        if not newer.added.refused:
-            self._stream.remember(recording.symbol, newer.rows)
+        if newer.added.refused:  # by a full memory: they are neither held nor in a gap
+            return
+        self._stream.remember(recording.symbol, newer.rows)
         if newer.added.new:
             recording.doubt(newest_ms)
-        recording.reach(newest_ms)
+        recording.reach(min(newest_ms, self._clock_check.exchange() + CLOCK_SKEW_MS))

@@ -29,6 +29,7 @@ class Counts:
     refused: int = 0
     errors: int = 0
     implausible: int = 0
+    shut_out: int = 0
 
 
 class Oddities:
@@ -71,6 +72,20 @@ class Oddities:
                 reason="no market counts so far in the time between",
             )
 
+    def note_shut_out(self, symbol: str, rows: TradeColumns) -> None:
+        """Newer trades than all that is held, under ids that are held or have expired: nothing can be kept of
+        them."""
+        self.counts.shut_out += len(rows)
+        if self._may_tell("shut_out"):
+            log.error(
+                "trades not kept",
+                symbol=symbol,
+                first_id=int(rows.id[0]),
+                last_id=int(rows.id[-1]),
+                reason="older trades are held under their ids: the exchange counts anew",
+                fix="begin an empty TAPEDECK_DATA_DIR; the old one stays readable",
+            )
+
     def note_conflict(self, symbol: str, conflict: Conflict, *, kept: bool) -> None:
         """Another content came under a held id."""
         if self._may_tell("conflicts"):
@@ -103,4 +118,4 @@ class Oddities:
 
 
 def _most_told(kind: str) -> int:
-    return MOST_REFUSALS_TOLD if kind == "refused" else MOST_TOLD
+    return MOST_REFUSALS_TOLD if kind in ("refused", "shut_out") else MOST_TOLD

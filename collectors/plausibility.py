@@ -17,6 +17,8 @@ from storage.trades import BoolArray, IntArray, TradeColumns
 
 SLACK = 20_000
 MOST_PER_MS = 20
+# A time further ahead of the exchange's clock than this is wrong, and vouches for nothing.
+CLOCK_SKEW_MS = 5_000
 # Longer than REST lags behind the stream: what it shows says first that the newest id known is right.
 ANEW_MS = 45_000
 # Counts that are followed at once; of a link that brings anything at all each row is another one.
@@ -69,6 +71,10 @@ class Plausibility:
     def is_contested(self) -> bool:
         """Whether all that came of late cannot be."""
         return bool(self._rivals)
+
+    def is_what_comes(self, newest: Mark) -> bool:
+        """Whether an id is of a count that links bring and that cannot be."""
+        return any(_leads(rival.newest, newest) for rival in self._rivals)
 
     def confirm(self) -> None:
         """The newest id known is right: something came that goes on from it."""

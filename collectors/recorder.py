@@ -151,6 +151,7 @@ class Recorder:
             durable_lag_ms=self._disk.durable_lag_ms,
             errors=counts.errors,
             implausible=counts.implausible,
+            shut_out=counts.shut_out,
         )
 
     # Start and end

@@ -32,6 +32,8 @@ class Recording:
     trades: int = 0
     # A gap is news once the symbol has been up to date.
     was_synced: bool = False
+    # Whether what came last could not be held, since the ledger has other trades under its ids.
+    is_shut_out: bool = False
     _known: Known = field(default_factory=Known)
     _trades_before: int = 0
 
@@ -115,6 +117,12 @@ class Recording:
         """A trade came through that vouches: its id says what is missing before."""
         self._known = self._known.joined_by(voucher)
 
+    def mistrust(self) -> None:
+        """Something that came of it cannot be, so that what should have come is lost: a connection vouches
+        for it only once it has brought a trade of it again."""
+        self.settle()
+        self._known = self._known.in_doubt(self._known.until_ms or 0)
+
     def part_from(self, voucher: Voucher) -> None:
         """It vouches no longer, or not for what came before; what it has vouched for stays known."""
         self.settle()
@@ -138,6 +146,8 @@ class Recording:
 
     def reach(self, event_ms: int) -> None:
         """A row of that time is held, with whatever came before it or a gap in its place."""
+        if self.is_shut_out:
+            return
         self._known = self._known.reached(event_ms)
 
     # For the log

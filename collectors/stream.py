@@ -6,7 +6,7 @@ a symbol that may have missed something counts as up to date again only once an 
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
 
 import structlog
@@ -17,19 +17,19 @@ from collectors.figures import SymbolFigures
 from collectors.gap_reports import GapReports
 from collectors.links import Connection, Delivered
 from collectors.oddities import Counts, Oddities
+from collectors.plausibility import CLOCK_SKEW_MS
 from collectors.recording import Recording
 from collectors.sequencer import Sequencer
 from collectors.stream_frames import Batch, Parsed
 from collectors.turn import Turn
 from collectors.watch import LagOfLate, Watch
 from storage.conflicts import Conflict
+from storage.held_ids import latest
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()
 
-# A time further ahead of the exchange's clock than this is wrong, and vouches for nothing.
-CLOCK_SKEW_MS = 5_000
 # What is taken of a ring at once, and how many texts are read between two looks at the time.
 MOST_TAKEN = 4_000
 STEP = 100
@@ -64,8 +64,8 @@ class Stream:
         self._exchange_ms = exchange_ms
         self._recordings: dict[str, Recording] = {}
         for symbol in symbols:
-            runs = ledger.runs(symbol)
-            sequencer = Sequencer(runs[-1].last_id, runs[-1].last_ms) if runs else Sequencer()
+            newest = latest(ledger.runs(symbol))
+            sequencer = Sequencer() if newest is None else Sequencer(newest.last_id, newest.last_ms)
             self._recordings[symbol] = Recording(symbol, sequencer, watch, clock)
         self._connections: list[Connection] = []
         self._oddities = Oddities()
@@ -146,29 +146,32 @@ class Stream:
             return 0
         turn = Turn()
         parsed = await _parse(texts, turn)
-        left_out = self._oddities.counts.implausible
-        parsed = self._sifted(connection, parsed)
-        lost = self._note_oddities(connection, parsed) or self._oddities.counts.implausible > left_out
+        parsed, mistrusted = self._sifted(connection, parsed)
+        lost = self._note_oddities(connection, parsed)
         if lost:
             self._tear(connection)
+        voucher = None if lost else connection.voucher
         try:
-            await self._take_in(connection, parsed, received_ms, None if lost else connection.voucher, turn)
+            await self._take_in(connection, parsed, received_ms, voucher, mistrusted, turn)
         except Exception:
             self._tear(connection)
             raise
         return len(texts)
 
-    def _sifted(self, connection: Connection, parsed: Parsed) -> Parsed:
-        """Without the trades that cannot be."""
-        sifted = {}
+    def _sifted(self, connection: Connection, parsed: Parsed) -> tuple[Parsed, Set[str]]:
+        """Without the trades that cannot be, and the symbols of which there were some."""
+        sifted, mistrusted = {}, set()
         for symbol, rows in parsed.trades.items():
             recording = self._recordings.get(symbol)
             if recording is not None and not recording.is_near(rows):
                 sifted[symbol] = self._sift(connection, recording, rows)
+                if len(sifted[symbol]) < len(rows):
+                    recording.mistrust()
+                    mistrusted.add(symbol)
         if not sifted:
-            return parsed
+            return parsed, mistrusted
         trades = {symbol: rows for symbol, rows in (parsed.trades | sifted).items() if len(rows)}
-        return replace(parsed, trades=trades)
+        return replace(parsed, trades=trades), mistrusted
 
     def _sift(self, connection: Connection, recording: Recording, rows: TradeColumns) -> TradeColumns:
         head = recording.sequencer.head
@@ -217,9 +220,11 @@ class Stream:
         parsed: Parsed,
         received_ms: int,
         voucher: Voucher | None,
+        mistrusted: Set[str],
         turn: Turn,
     ) -> None:
-        """`voucher` is None where something in the batch was lost: nothing vouches for it."""
+        """`voucher` is None where something in the batch was lost: nothing vouches for it, nor for what it
+        has of the symbols `mistrusted`."""
         utc_ms = self._clock() - self._clock.steady_ms() + received_ms
         for symbol, rows in parsed.trades.items():
             recording = self._recordings.get(symbol)
@@ -227,7 +232,8 @@ class Stream:
                 continue
             recording.settle()
             self._note(connection, symbol, rows, received_ms, utc_ms - parsed.events_ms[symbol])
-            if self._append(recording, recording.sequencer.accept(rows)) and voucher is connection.voucher:
+            is_well = self._append(recording, recording.sequencer.accept(rows)) and symbol not in mistrusted
+            if is_well and voucher is not None and voucher is connection.voucher:
                 recording.joined_by(voucher)
             self._keep_conflicts(symbol, recording.sequencer.take_conflicts())
             await turn.give_way()
@@ -291,8 +297,7 @@ class Stream:
             return
         self._oddities.note_implausible(recording.symbol, left_out, recording.sequencer.head)
         self._forget_newest(recording)
-        for connection in recording.connections:
-            self._tear(connection)
+        recording.mistrust()
 
     def drain(self) -> None:
         """Wait no more for what is missing: all that came goes to the ledger."""
@@ -300,11 +305,18 @@ class Stream:
             self._append(recording, recording.sequencer.drain())
 
     def _append(self, recording: Recording, rows: TradeColumns) -> bool:
-        """Whether all is well: nothing had to be refused."""
+        """Whether all is well: nothing had to be refused, and nothing new came under ids that are held."""
         if len(rows) == 0:
             return True
         added = self._ledger.append(recording.symbol, rows)
         recording.trades += added.new
+        if added.new:
+            recording.is_shut_out = False
+        elif not added.refused and self._is_newer(recording.symbol, rows):
+            recording.is_shut_out = True
+            self._oddities.note_shut_out(recording.symbol, rows)
+            recording.mistrust()
+            return False
         if added.refused:
             awaiting_disk = self._ledger.condition.unwritten
             self._oddities.note_refused(recording.symbol, rows, added.refused, awaiting_disk)
@@ -316,6 +328,11 @@ class Stream:
         self._gaps.opened(recording.symbol, added.opened, is_news=recording.was_synced)
         recording.was_synced = True
         return True
+
+    def _is_newer(self, symbol: str, rows: TradeColumns) -> bool:
+        """Whether the rows were traded after all that is held."""
+        newest = latest(self._ledger.runs(symbol))
+        return newest is None or int(rows.time_ms.max()) > newest.last_ms
 
     def _keep_conflicts(self, symbol: str, conflicts: Sequence[Conflict]) -> None:
         for conflict in conflicts:

@@ -7,6 +7,7 @@ by id and never by time, the one look-up of a first start aside.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import structlog
 
 from collectors.backfill import Page
@@ -15,6 +16,7 @@ from collectors.clock import Clock
 from collectors.gap_follower import GapCounts
 from collectors.gap_reports import GapReports
 from collectors.missing import Floor, Missing
+from collectors.plausibility import CLOCK_SKEW_MS, Mark
 from collectors.rest import BinanceRest, RestAway
 from collectors.rest_bodies import AggTradesPage
 from storage.held_ids import Run
@@ -102,21 +104,26 @@ class SymbolFilling:
             fetched=self._fetched,
         )
 
-    async def catch_up(self, head: int | None) -> Newer | None:
-        """Fetch what is newer than the newest row held, or than `head` where that is known to be the newest.
-        None where nothing is held: REST was not asked."""
+    async def catch_up(self, head: Mark) -> Newer | None:
+        """Fetch what is newer than `head`, the newest trade known. None where the answer cannot be its
+        successors."""
         runs = self._ledger.runs(self.symbol)
-        if not runs:
+        from_id = min(head.id, runs[-1].last_id if runs else head.id) + 1
+        rows = await self._rest.trades_from_id(self.symbol, from_id, hurried=False)
+        can_be = head.leads_to(rows.id, np.minimum(rows.time_ms, self._clock() + CLOCK_SKEW_MS))
+        if not can_be.all():
+            log.warning("page left out", symbol=self.symbol, from_id=from_id, served_from=int(rows.id[0]))
             return None
-        newest_id = runs[-1].last_id if head is None else min(head, runs[-1].last_id)
-        rows = await self._rest.trades_from_id(self.symbol, newest_id + 1, hurried=False)
         if len(rows):
             self.missing.put_off.shows(int(rows.id.max()))
-        return Newer(rows, self._add(rows))
+        return self.add(rows)
 
-    async def newest(self) -> Newer:
-        """The newest rows that REST has."""
-        rows = (await self._rest.newest_trades(self.symbol, hurried=False)).by_id()
+    async def newest(self) -> TradeColumns:
+        """The newest rows that REST has; not taken in."""
+        return (await self._rest.newest_trades(self.symbol, hurried=False)).by_id()
+
+    def add(self, rows: TradeColumns) -> Newer:
+        """Take in rows that REST has shown."""
         return Newer(rows, self._add(rows))
 
     async def begin(self, warmup_ms: int) -> None:

@@ -23,6 +23,7 @@ from server.tools.levels import levels_answer
 from server.tools.profile import profile_answer
 from server.tools.tape import Question, Tape, WarmupProgress
 from server.tools.vacuums import vacuums_answer
+from storage.held_ids import latest
 from storage.ledger import TradeLedger
 
 ENDING = ".png"
@@ -110,10 +111,10 @@ def answer_at_rest(
     ledger: TradeLedger, symbol: str, kind: str, *, hours: str = "24", end: str | None = None
 ) -> Answer:
     """A tool's answer with its picture, about the hours up to an end or the newest trade."""
-    runs = ledger.runs(symbol)
-    if not runs:
+    newest = latest(ledger.runs(symbol))
+    if newest is None:
         raise Unusable(f"{symbol} has no trades")
-    now_ms = max(run.last_ms for run in runs) + 1
+    now_ms = newest.last_ms + 1
     window = {"duration_hours": hours, "start_time": None, "end_time": end or iso(now_ms), "session": None}
     try:
         with Tape(ledger, AtRest(ledger.symbols), lambda: now_ms).question(

@@ -76,6 +76,11 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
         value=figures.implausible,
     )
     yield CounterMetricFamily(
+        "tapedeck_trades_shut_out",
+        "New trades not kept, since older ones are held under their ids.",
+        value=figures.shut_out,
+    )
+    yield CounterMetricFamily(
         "tapedeck_messages_dropped",
         "Messages given up because too many awaited parsing; REST brings their trades.",
         value=figures.dropped,

@@ -15,6 +15,7 @@ import structlog
 from server.tools.arguments import iso
 from storage.checkpoints import make_wanted
 from storage.errors import LedgerError
+from storage.held_ids import latest
 from storage.imports import take_offered
 from storage.intake import Taken
 from storage.keys import HOUR_MS
@@ -112,8 +113,8 @@ class Upkeep:
 
     def _newest_ms(self) -> int:
         """When the newest trade held was made: a clock that was set far ahead deletes nothing."""
-        runs = map(self._ledger.runs, self._ledger.symbols)
-        return max((of_symbol[-1].last_ms for of_symbol in runs if of_symbol), default=0)
+        newest = (latest(self._ledger.runs(symbol)) for symbol in self._ledger.symbols)
+        return max((run.last_ms for run in newest if run is not None), default=0)
 
     async def _limit(self) -> None:
         most = self._limits.most_bytes

@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+_STEADY: int = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
 
 class WallClock:
     """Milliseconds since 1970 by this machine's clock."""
@@ -11,7 +13,8 @@ class WallClock:
         return time.time_ns() // 1_000_000
 
     def steady_ms(self) -> int:
-        return time.monotonic_ns() // 1_000_000
+        """Goes on while the machine sleeps, where the system has such a clock."""
+        return time.clock_gettime_ns(_STEADY) // 1_000_000
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

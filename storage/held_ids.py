@@ -4,7 +4,7 @@ Invariant: runs are disjoint, not adjacent, and in id order; what lies between t
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,11 @@ def runs_of(trades: TradeColumns) -> Iterator[Run]:
     starts = np.append(0, ends[:-1] + 1)
     for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
         yield Run(*(int(column[at]) for column in (trades.id, trades.time_ms) for at in (start, end)))
+
+
+def latest(runs: Sequence[Run]) -> Run | None:
+    """The one with the newest trade: its ids are not the greatest where the exchange has counted anew."""
+    return max(reversed(runs), key=lambda run: run.last_ms, default=None)
 
 
 class HeldIds:

@@ -17,7 +17,7 @@ from storage.blocks import Block, decode_block
 from storage.candle_records import decode_candles
 from storage.candles import MINUTE_MS, MinuteCandles
 from storage.errors import LEFT, CorruptRecord, LedgerError
-from storage.held_ids import Run, gaps_between, uncovered, uncovered_ms
+from storage.held_ids import Run, gaps_between, latest, uncovered, uncovered_ms
 from storage.histograms import PriceHistogram
 from storage.ladder import PriceLadder
 from storage.recent import Recent
@@ -475,11 +475,10 @@ def _check_same(block: Block, rollup: Rollup) -> None:
 
 
 def _up_to_date(runs: tuple[Run, ...], live_until_ms: int | None) -> tuple[Run, ...]:
-    """The runs with the newest one, by its time, reaching as far as a live link vouches for it: its ids are
-    not the greatest where the exchange has counted anew."""
-    if not runs or live_until_ms is None:
+    """The runs with the newest one reaching as far as a live link vouches for it."""
+    newest = latest(runs)
+    if newest is None or live_until_ms is None:
         return runs
-    newest = max(reversed(runs), key=lambda run: run.last_ms)
     reaching = replace(newest, last_ms=max(newest.last_ms, live_until_ms - 1))
     return tuple(reaching if run is newest else run for run in runs)
 

@@ -83,6 +83,7 @@ PANELS = (
             "malformed": "increase(tapedeck_messages_malformed_total[5m])",
             "rows of REST malformed": "increase(tapedeck_rest_rows_malformed_total[5m])",
             "implausible": "increase(tapedeck_messages_implausible_total[5m])",
+            "shut out": "increase(tapedeck_trades_shut_out_total[5m])",
         },
     ),
     Panel(

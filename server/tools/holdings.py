@@ -11,7 +11,7 @@ from typing import Any
 from server.tools.arguments import Window, symbol_name, symbol_of, window_of
 from server.tools.tape import Tape, WarmupProgress, vouched_until
 from server.tools.work import step
-from storage.held_ids import Run
+from storage.held_ids import Run, latest
 from storage.rollups import Rollup
 from storage.trades import Coverage
 from storage.view import LedgerView
@@ -107,7 +107,7 @@ def _holding(tape: Tape, symbol: str, asked: AskedWindow) -> Holding:
             recording,
             known_ms,
             first=view.runs[0] if view.runs else None,
-            last=view.runs[-1] if view.runs else None,
+            last=latest(view.runs),
             window=window,
             coverage=coverage,
             warmup=tape.recording.warmup(symbol) if recording else None,
@@ -123,13 +123,14 @@ def _coverage(
 
     The whole range reaches up to now where the symbol is recorded; of nothing it is the last 24 h.
     """
+    newest = latest(view.runs)
     window = window_of(
         duration_hours=24 if asked.duration_hours is None else asked.duration_hours,
         start_time=asked.start_time,
         end_time=asked.end_time,
         session=asked.session,
         now_ms=now_ms,
-        newest_ms=view.runs[-1].last_ms if view.runs else None,
+        newest_ms=None if newest is None else newest.last_ms,
     )
     known_ms = vouched_until(known_ms, window)
     if asked.everything and (coverage := view.coverage_of_all(window.end_ms if recording else 0, known_ms)):

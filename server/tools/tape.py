@@ -15,6 +15,7 @@ from server.tools.refusals import Refusal
 from server.tools.work import step
 from storage.candles import MinuteCandles
 from storage.export import in_id_order
+from storage.held_ids import latest
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
 from storage.trades import Coverage, Instrument, TapeColumns, decimal_of, decimals_of
@@ -185,7 +186,8 @@ class Tape:
                 "ask again then",
             )
         runs = self.ledger.runs(symbol)
-        kept = f"{iso(runs[0].first_ms)} to {iso(runs[-1].last_ms)}" if runs else "nothing yet"
+        newest = latest(runs)
+        kept = "nothing yet" if newest is None else f"{iso(runs[0].first_ms)} to {iso(newest.last_ms)}"
         return Refusal("NO_TRADES", f"nothing is recorded of {asked}; kept is {kept}; try a window within it")
 
     def _ready(self, warmup: WarmupProgress) -> str:

@@ -33,6 +33,7 @@ from collectors.exchange.faults import (
 )
 from collectors.filling import Filling
 from collectors.gap_reports import GapReports
+from collectors.plausibility import Mark
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
 from tests.clock import SteppedClock
@@ -588,15 +589,18 @@ def test_a_clock_that_is_set_stops_no_filling(tmp_path: Path, hours: int) -> Non
     in_a_world(tmp_path, story)
 
 
-def test_of_a_symbol_of_which_nothing_is_held_it_is_not_said_that_rest_has_nothing_newer(
-    tmp_path: Path,
-) -> None:
+def test_a_page_that_cannot_follow_the_newest_trade_is_not_taken_in(tmp_path: Path) -> None:
+    """It may be another symbol's: rows of REST do not say whose they are."""
+
     async def story(world: World) -> None:
         async with world.filling() as filling:
-            assert await filling.catch_up(X, None) is None
-            assert world.asked == 0
             world.links_bring(minutes_ago(2), minutes_ago(1))
-            found = await filling.catch_up(X, None)
+            newest = world.ledger.runs(X)[-1]
+            before = world.ledger.rows(X)
+            foreign = Mark(newest.last_id - 1_000_000, newest.last_ms)
+            assert await filling.catch_up(X, foreign) is None
+            assert world.ledger.rows(X) == before
+            found = await filling.catch_up(X, Mark(newest.last_id, newest.last_ms))
             assert found is not None
             assert found.added.new == len(found.rows) > 0
 

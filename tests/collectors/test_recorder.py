@@ -27,7 +27,7 @@ from storage.errors import StoreUnavailable, VenueMismatch
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.clock import wall_ms
-from tests.tapes import rows_of
+from tests.tapes import rows_of, run_of
 
 FAST = 500 / 18  # BTCUSDT at 500 trades a second
 
@@ -454,3 +454,39 @@ def test_names_that_are_looked_up_in_vain_hold_up_no_write(tmp_path: Path) -> No
         asyncio.run(run())
     finally:
         is_free.set()
+
+
+def test_a_count_that_begins_anew_under_held_ids_is_not_kept_and_never_called_known(tmp_path: Path) -> None:
+    """As on a test network that was emptied: the ledger has other trades under the ids that come now."""
+    text = (
+        '{"e":"aggTrade","E":%d,"s":"BTCUSDT","a":%d,"p":"62000.0","q":"0.001","f":1,"l":1,"T":%d,"m":true}'
+    )
+    is_over = asyncio.Event()
+
+    async def talk(socket: ServerConnection) -> None:
+        for i in range(1, 40):
+            await socket.send(text % (wall_ms(), i, wall_ms()))
+            await asyncio.sleep(0.05)
+        is_over.set()
+        await socket.wait_closed()
+
+    async def run() -> None:
+        async with (
+            Exchange(fast_market(), clock=wall_ms) as exchange,
+            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+        ):
+            exchange.inject(RestReply(path="/api/v3/aggTrades", status=503))
+            port = server.sockets[0].getsockname()[1]
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                before_ms = wall_ms() - 3_600_000
+                ledger.append("BTCUSDT", run_of(1, 1_000, start_ms=before_ms, step_ms=100))
+                async with recording(ledger, exchange, stream_url=f"ws://127.0.0.1:{port}") as recorder:
+                    await until(lambda: recorder.figures().shut_out == 39)
+                    assert is_over.is_set()
+                    assert not recorder.figures().symbols[0].is_synced
+                    assert (recorder.live_until_ms("BTCUSDT") or 0) <= before_ms + 100_000
+                assert ledger.rows("BTCUSDT") == 1_000
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert [line["log_level"] for line in logs if line["event"] == "trades not kept"] == ["error"]

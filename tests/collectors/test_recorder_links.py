@@ -16,7 +16,7 @@ from collectors.exchange import Exchange, GeneratedMarket
 from collectors.exchange.faults import Conflict, End, Malformed, Refuse
 from collectors.figures import LinkFigures
 from collectors.lines import MOST_NAMES
-from collectors.links import stream_path
+from collectors.links import Ring, stream_path
 from collectors.looks import REST_LAG_MS
 from collectors.stream_frames import Parsed
 from collectors.timing import Timing
@@ -82,7 +82,16 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
         await asyncio.sleep(takes_s)
         return await parse(texts, turn)
 
-    monkeypatch.setattr(links_module, "MOST_TEXTS", 400)  # most of a second
+    rings: list[Ring] = []
+
+    class Held(Ring):
+        """It holds 100 texts, until it is told otherwise."""
+
+        def __init__(self, filled: asyncio.Event, _: int, most_bytes: int) -> None:
+            super().__init__(filled, 100, most_bytes)
+            rings.append(self)
+
+    monkeypatch.setattr(links_module, "Ring", Held)
     monkeypatch.setattr(stream_module, "_parse", parse_slowly)
 
     async def run() -> int:
@@ -94,8 +103,10 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
                     await until(lambda: bool(ledger.runs("BTCUSDT")))
                     takes_s = 2.0
                     await until(lambda: recorder.figures().dropped > 300)
-                    assert recorder.figures().links[0].waiting <= 400
+                    assert recorder.figures().links[0].waiting <= 100
                     takes_s = 0.0
+                    for ring in rings:
+                        ring._most_texts = links_module.MOST_TEXTS
                     head = ledger.runs("BTCUSDT")[-1].last_id
                     await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 1_500, within_s=60)
                     await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)

@@ -87,6 +87,7 @@ def test_a_clock_that_is_set_ahead_deletes_no_more_than_an_hour_too_soon(tmp_pat
     """Until trades show that so much time has passed."""
 
     async def meanwhile(ledger: TradeLedger, clock: Clock, logs: list[Any]) -> None:
+        ledger.append("X", run_of(2**53 + 1, 1, start_ms=FIRST_HOUR, step_ms=1))  # a wrong id hides nothing
         clock.now_ms += 1_000 * HOUR_MS
         await until(lambda: len(deletions(logs)) == 2)
         assert ledger.rows("X") == ledger.rows("Y") == 240
