@@ -172,7 +172,7 @@ def test_a_ban_outlives_a_kill_and_binds_the_commands_beside_it(tmp_path: Path) 
         with server(urls, tmp_path) as (process, url):
             until(lambda: held(url, symbol) > 20)
             levers.inject(RestLimit(status=418, seconds=banned_s))
-            soon = levers.printed(symbol) + 10
+            soon = levers.printed(symbol) + 60
             levers.inject(Drop(first_id=soon, last_id=soon))  # which is asked for
             until(lambda: "418" in statuses())
             until((tmp_path / BARS).exists)

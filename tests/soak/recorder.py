@@ -23,6 +23,7 @@ from tests.processes import Process, environment_for, start
 TOLD = ("gap opened", "gap filled", "gap certified", "flush failed", "disk writes again", "link ended",
         "task failed", "Traceback")  # fmt: skip
 DISK = "256m"
+NOTICED_S = 15.0
 
 
 class Recorder:
@@ -84,11 +85,20 @@ class Recorder:
         self.process.child.send_signal(signal.SIGCONT)
 
     def refuse_disk_for(self, seconds: float) -> None:
+        """And longer where nothing came that was to be written: until it is noticed, for some seconds."""
         assert self.process is not None
+        before = len(self.process.lines)
         # It would take the trades of these seconds.
         (self._directory / "ledger" / RESERVE).unlink(missing_ok=True)
         with full(self._directory) if self.is_on_small_disk else _no_file_grows(self.process.child.pid):
             time.sleep(seconds)
+            ends_s = time.monotonic() + NOTICED_S
+            while time.monotonic() < ends_s and not self._said("flush failed", before):
+                time.sleep(0.1)
+
+    def _said(self, words: str, since: int) -> bool:
+        assert self.process is not None
+        return any(words in line for line in self.process.lines[since:])
 
 
 @contextmanager
