@@ -201,8 +201,10 @@ def compare(levers: Levers, symbol: str, span: Span, path: Path, found: Found) -
     found.trades += len(rows)
     found.doubled += len(rows) - len(set(rows.id.tolist()))
     told = levers.difference(symbol, rows)
-    lost = span.lost_outside(rows.id, levers.holes(symbol))
-    found.missing += [f"{symbol} {i}" for i in sorted(told["missing"] + lost)]
+    # What was printed later may be in a gap that the next start closes.
+    lost = [i for i in told["missing"] if i <= span.head]
+    lost += span.lost_outside(rows.id, levers.holes(symbol))
+    found.missing += [f"{symbol} {i}" for i in sorted(lost)]
     for kind, wrong in (("extra", found.extra), ("other", found.other)):
         wrong += [f"{symbol} {i}" for i in told[kind] if (symbol, i) not in found.changed_late]
 
