@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from collectors.trade_rows import EARLIEST_MS
 from storage.trades import BoolArray, IntArray, TradeColumns
 
 SLACK = 20_000
@@ -39,8 +38,8 @@ class Mark:
         return can_be
 
 
-# With nothing held: no count can be further.
-BEGINNING = Mark(0, EARLIEST_MS)
+# With nothing held: ten thousand times as far as any exchange has counted.
+MOST_AT_FIRST = 10**14
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ class Plausibility:
         oldest held, `latest_ms` the latest time of a trade that can be, `now_ms` a steady clock's."""
         ids, times_ms = rows.id, np.minimum(rows.time_ms, latest_ms)
         if head is None:
-            can_be = BEGINNING.leads_to(ids, times_ms)
+            can_be = ids <= MOST_AT_FIRST
             can_be &= _of_one_count(ids, times_ms, can_be)
         else:
             can_be = head.leads_to(ids, times_ms)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from collectors.plausibility import (
     ANEW_MS,
-    BEGINNING,
+    MOST_AT_FIRST,
     MOST_PER_MS,
     SLACK,
     Mark,
@@ -120,10 +120,11 @@ def test_with_nothing_held_most_of_the_first_rows_say_which_are_wrong() -> None:
     assert kept(sifted(rows(*true, (2**53 + 1, 4)), None)) == ids
 
 
-def test_no_count_is_further_than_the_quickest_market_since_there_are_any() -> None:
+def test_no_count_begins_further_than_any_exchange_has_counted() -> None:
     assert kept(sifted(rows((2**53 + 1, 0)), None)) == []
-    most = SLACK + MOST_PER_MS * (START_MS - BEGINNING.time_ms)
+    most = MOST_AT_FIRST
     assert kept(sifted(rows((most, 0)), None)) == [most]
+    assert kept(sifted(rows((most + 1, 0)), None)) == []
 
 
 # What is refused, and for how long
