@@ -135,9 +135,10 @@ class Looks:
 
     def _head(self, recording: Recording) -> Mark | None:
         """The newest trade known: what links brought, else what is held."""
+        if recording.head is not None:
+            return recording.head
         newest = latest(self._ledger.runs(recording.symbol))
-        held = None if newest is None else Mark(newest.last_id, newest.last_ms)
-        return recording.head or held
+        return None if newest is None else Mark(newest.last_id, newest.last_ms)
 
     async def _is_right(self, recording: Recording) -> bool:
         """Whether the newest id known can be, by the newest that REST has; where that is of the count that
@@ -146,11 +147,14 @@ class Looks:
         head = recording.head
         if head is None or not len(rows):
             return False
-        if head.leads_to(rows.id[-1:], rows.time_ms[-1:]).all():
+        newest = Mark(int(rows.id[-1]), int(rows.time_ms[-1]))
+        if head.leads_to_one(newest):
             recording.plausibility.confirm()
             return True
-        is_new_count = recording.plausibility.is_what_comes(Mark(int(rows.id[-1]), int(rows.time_ms[-1])))
-        if is_new_count and not self._filling.add(recording.symbol, rows).added.refused:
+        if (
+            recording.plausibility.is_what_comes(newest)
+            and not self._filling.add(recording.symbol, rows).added.refused
+        ):
             self._stream.begin_anew(recording.symbol, rows)
         return False
 

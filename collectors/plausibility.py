@@ -37,6 +37,10 @@ class Mark:
         can_be: BoolArray = (ahead <= SLACK + np.maximum(reach, 0)) & (ahead >= np.minimum(reach, 0) - SLACK)
         return can_be
 
+    def leads_to_one(self, other: "Mark") -> bool:
+        """Whether the same count can have another id at its time."""
+        return bool(self.leads_to(np.array([other.id]), np.array([other.time_ms]))[0])
+
 
 # With nothing held: ten thousand times as far as any exchange has counted.
 MOST_AT_FIRST = 10**14
@@ -73,7 +77,7 @@ class Plausibility:
 
     def is_what_comes(self, newest: Mark) -> bool:
         """Whether an id is of a count that links bring and that cannot be."""
-        return any(_leads(rival.newest, newest) for rival in self._rivals)
+        return any(rival.newest.leads_to_one(newest) for rival in self._rivals)
 
     def confirm(self) -> None:
         """The newest id known is right: something came that goes on from it."""
@@ -104,7 +108,7 @@ class Plausibility:
 
     def _goes_on(self, newest: Mark, now_ms: int) -> bool:
         """Follow what cannot be; whether it has been a count that goes on for long enough."""
-        rival = next((each for each in self._rivals if _leads(each.newest, newest)), None)
+        rival = next((each for each in self._rivals if each.newest.leads_to_one(newest)), None)
         others = [each for each in self._rivals if each is not rival]
         if rival is None:
             rival = _Rival(newest.id, newest, now_ms)
@@ -137,7 +141,3 @@ def _of_one_count(ids: IntArray, times_ms: IntArray, among: BoolArray) -> BoolAr
 def _newest(ids: IntArray, times_ms: IntArray) -> Mark:
     at = int(ids.argmax())
     return Mark(int(ids[at]), int(times_ms[at]))
-
-
-def _leads(mark: Mark, other: Mark) -> bool:
-    return bool(mark.leads_to(np.array([other.id]), np.array([other.time_ms]))[0])
