@@ -273,6 +273,6 @@ class Link(ServerConnection):
 def reset(transport: asyncio.Transport) -> None:
     """Drops the TCP connection without a goodbye: the peer reads a reset."""
     sock = transport.get_extra_info("socket")
-    if sock is not None:
+    if sock is not None and sock.fileno() >= 0:  # the peer may have gone before
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_NOT)
     transport.abort()

@@ -151,6 +151,14 @@ class Rig:
         heads = {symbol: self.exchange.printed_id(symbol) for symbol in self.symbols}
         await self.until(lambda: all(self._has_all(s, head) for s, head in heads.items()), within_s)
 
+    async def told_of_gaps(self) -> None:
+        """Until the metrics tell what became of every gap that opened, where none is deleted: the ledger
+        knows of it a moment before."""
+        await self.until(lambda: self.metric("tapedeck_gaps_opened_total") == self._gaps_gone())
+
+    def _gaps_gone(self) -> float:
+        return self.metric("tapedeck_gaps_filled_total") + self.metric("tapedeck_gaps_certified_total")
+
     def _has_all(self, symbol: str, head: int) -> bool:
         was_printed = head >= self.since[symbol]
         return (self.head(symbol) >= head or not was_printed) and not self.open_gaps(symbol)

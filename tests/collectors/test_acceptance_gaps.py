@@ -56,6 +56,7 @@ def test_what_one_link_loses_the_other_brings_without_rest(tmp_path: Path, lost:
             report = await run.judged()
             assert all(report.faults_hit.values())
             assert run.pages == asked
+            await run.told_of_gaps()
             assert run.metric("tapedeck_gap_trades_closed_total", by="rest") == 0
             assert run.metric("tapedeck_trades_duplicate_total") > 0
 
@@ -99,7 +100,7 @@ def test_ten_minutes_without_a_link_are_filled_by_id_within_a_minute(tmp_path: P
             }
             assert {query for query, n in asked.items() if n} == {BY_ID}
             assert asked[BY_ID] <= -(-missing // PAGE) + 2  # a page of overlap, and one look at the head
-            await run.until(lambda: run.metric("tapedeck_gaps_filled_total") > 0)
+            await run.told_of_gaps()
             assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 20_000
             assert run.metric("tapedeck_gap_trades_closed_total", by="stream") == 0
 
@@ -130,6 +131,7 @@ def test_links_that_end_all_at_once_and_hardly_come_back_lose_nothing(
             report = await run.judged()
             assert all(report.faults_hit.values())
             assert report.faults_hit["refuse"] >= 2
+            await run.told_of_gaps()
             assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 0
 
     asyncio.run(run())
@@ -172,7 +174,8 @@ def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched
             await run.until(lambda: run.ledger.gaps("BTCUSDT")[0].state == "certified")
             run.clock.speed = 20
             await run.judged()
-            await run.until(lambda: run.metric("tapedeck_gap_trades_closed_total", by="certified") == 5)
+            await run.told_of_gaps()
+            assert run.metric("tapedeck_gap_trades_closed_total", by="certified") == 5
             # More where six hundred times the world's speed is too fast for a link.
             assert run.metric("tapedeck_gap_trades_closed_total", by="rest") >= 3
             assert run.metric("tapedeck_gaps_certified_total") == 1

@@ -65,6 +65,7 @@ def test_a_day_of_ends_of_every_kind_loses_nothing_and_needs_no_rest(tmp_path: P
             assert endings.count("by the client") == len(endings) - 3 >= 4
             assert run.metric("tapedeck_link_ends_total", code="1001") == 1
             assert run.metric("tapedeck_link_ends_total", code="replaced") == len(endings) - 3
+            await run.told_of_gaps()
             assert run.metric("tapedeck_gap_trades_closed_total") == 0
 
     asyncio.run(run())
