@@ -37,7 +37,7 @@ from tests.soak.recorder import Recorder, disk
 from tests.storage.soundness import assert_sound
 
 WHOLE = (0, 2**45)
-# All six symbols together: 440 trades a second on average, ten times that in a burst of BTCUSDT.
+# All six symbols: 250 to 440 trades a second by the hour of the day, 5,000 in a burst of BTCUSDT.
 RATE = 10
 COMPLETE_S = 180.0
 # A gap is known of some seconds after what it lacks was printed.
