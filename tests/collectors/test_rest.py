@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.bars import LONGEST_MS
+from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
 from collectors.exchange.faults import RestSlow
 from collectors.request_weight import GUARD_MS, WeightBudget
 from collectors.rest import BinanceRest, RestAway, RestRefused
@@ -191,12 +192,14 @@ def test_the_announced_limit_is_never_passed() -> None:
 
 
 @asynccontextmanager
-async def saying(body: bytes) -> AsyncIterator[str]:
+async def saying(body: bytes, status: int = 200, headers: str = "") -> AsyncIterator[str]:
     """The address of a REST that answers everything so."""
+    told = f"HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    told += f"{headers}\r\n\r\n" if headers else "\r\n"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(told.encode("latin-1") + body)
         await writer.drain()
         writer.close()
 
@@ -213,6 +216,32 @@ def test_rows_that_cannot_be_read_are_counted_each_time_that_they_come() -> None
             for _ in range(2):
                 assert (await rest.trades_from_id("BTCUSDT", 7)).id.tolist() == [7]
             assert rest.use.malformed_rows == 4
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (429, "Retry-After: 7", 7),
+        (429, "Retry-After: 0", 1),
+        (429, "", 60),
+        (418, "", 120),
+        (418, "Retry-After: \u00b2", 120),
+        (429, "Retry-After: " + "9" * 5_000, LONGEST_MS // 1000),
+        (429, "X-MBX-USED-WEIGHT-1M: \u00b2\r\nRetry-After: 7", 7),
+        (418, "Retry-After: 7.5", 120),
+    ],
+)
+def test_whatever_a_refusal_says_it_is_obeyed_for_a_while(status: int, headers: str, seconds: int) -> None:
+    """A ban lasts two minutes at least; a second that is nearly over is a second."""
+
+    async def run() -> None:
+        clock = VirtualClock(MINUTE, speed=0)
+        async with saying(b"{}", status, headers) as url, BinanceRest(url, clock) as rest:
+            with pytest.raises(RestAway, match=str(status)):
+                await rest.newest_trades("BTCUSDT")
+            assert rest.bars.left_ms("rest", url.removeprefix("http://")) == seconds * 1000
 
     asyncio.run(run())
 
