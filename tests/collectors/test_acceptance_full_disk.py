@@ -59,13 +59,13 @@ def test_a_bar_that_a_full_disk_did_not_keep_at_first_is_obeyed_over_a_restart_a
 
             async with life(path, exchange, clock) as one:
                 await one.until(lambda: one.head(SYMBOL) > 0)
-                first_id = one.ledger.runs(SYMBOL)[0].first_id
                 await one.pass_time(3)
+                first_id = one.ledger.runs(SYMBOL)[0].first_id
                 (path / RESERVE).unlink(missing_ok=True)
                 with full(path.parent):
                     await one.until(lambda: one.ledger.condition.error is not None)
                     ends_ms = clock() + BARRED_S * 1000
-                    soon = exchange.printed_id(SYMBOL) + 20
+                    soon = exchange.printed_id(SYMBOL) + 300
                     one.inject(RestLimit(status=status, seconds=BARRED_S), Drop(first_id=soon, last_id=soon))  # type: ignore[arg-type]
                     await one.until(lambda: statuses(status) > 0)
                     served = statuses(200)
