@@ -48,7 +48,13 @@ class KeptBars:
         """The host asked for silence."""
         now, asked_ms = self._now(), min(round(seconds * 1000), LONGEST_MS)
         if self._bars.learn(Bar(what, host, status, asked_ms, now.utc_ms + asked_ms), now):
-            self._keep()
+            self._unwritten = True
+            self.keep()
+
+    def keep(self) -> None:
+        """Begin to write what the file does not say yet, after a disk that refused, too."""
+        if self._unwritten and self._path is not None and (self._writing is None or self._writing.done()):
+            self._writing = asyncio.get_running_loop().create_task(self._write(self._path))
 
     async def written(self) -> None:
         """Wait until the file says what is known."""
@@ -81,11 +87,6 @@ class KeptBars:
                 seconds = round(self._bars.left_ms(bar.what, bar.host, now.steady_ms) / 1000)
                 log.warning("still barred", what=bar.what, host=bar.host, status=bar.status, seconds=seconds)
 
-    def _keep(self) -> None:
-        self._unwritten = True
-        if self._path is not None and (self._writing is None or self._writing.done()):
-            self._writing = asyncio.get_running_loop().create_task(self._write(self._path))
-
     async def _write(self, path: Path) -> None:
         while self._unwritten:
             self._unwritten = False
@@ -95,8 +96,9 @@ class KeptBars:
                 await asyncio.to_thread(_replace, path, encoded(holding))
             except OSError as error:
                 self._tell("bars not written", error)
-            else:
-                self._is_told = False
+                self._unwritten = True
+                return
+            self._is_told = False
 
     def _tell(self, event: str, error: Exception) -> None:
         """Once, until it works again."""

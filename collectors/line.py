@@ -202,4 +202,4 @@ class Line:
 
 def _retry_after_s(refusal: InvalidStatus) -> float | None:
     value = refusal.response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value[:9]) if value.isascii() and value.isdigit() else None

@@ -255,6 +255,7 @@ class Recorder:
         while True:
             await self._clock.sleep(self._timing.flush_s)
             await self._disk.flush()
+            self._rest.bars.keep()
 
     async def _summarise_forever(self) -> None:
         while True:

@@ -256,11 +256,12 @@ class Stream:
             delivered = connection.delivered[symbol] = Delivered(int(rows.id.min()), newest_id)
         delivered.newest_id = max(delivered.newest_id, newest_id)
         delivered.received_ms, delivered.lag_ms = received_ms, lag_ms
-        traded_ms = int(rows.time_ms[newest])
-        # Of any sign: the steady clock counts from anywhere.
-        connection.trade_lag_ms = received_ms - traded_ms
-        self._watch.note_lag(connection.trade_lag_ms, received_ms)
-        self._watch.note(symbol, newest_id, traded_ms, received_ms)
+        traded_ms, latest_ms = int(rows.time_ms[newest]), self._latest_ms()
+        if traded_ms <= latest_ms:  # one of the future says nothing of how late it is
+            # Of any sign: the steady clock counts from anywhere.
+            connection.trade_lag_ms = received_ms - traded_ms
+            self._watch.note_lag(connection.trade_lag_ms, received_ms)
+        self._watch.note(symbol, newest_id, min(traded_ms, latest_ms), received_ms)
 
     def _note_oddities(self, connection: Connection, parsed: Parsed) -> bool:
         """Count and tell what could not be read; whether a trade may be lost by it."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,48 @@ def test_a_file_that_cannot_be_read_or_written_is_told_of_once_and_stops_nothing
     assert warnings == ["bars not read"] * (1 if damage == "text" else 2) + ["still barred"] * (
         damage == "text"
     )
+
+
+def test_a_file_that_could_not_be_read_once_is_read_again_although_it_looks_the_same(tmp_path: Path) -> None:
+    """Its size, its time and its inode are what they were."""
+    path, clock = tmp_path / BARS, VirtualClock(NOW.utc_ms, speed=0)
+    sound = encoded([asked(40)])
+    path.write_bytes(b"\0" * len(sound))
+    before = path.stat()
+    bars = KeptBars(clock, tmp_path)
+    assert left_s(bars) == 0
+    with path.open("r+b") as file:
+        file.write(sound)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock.advance(LOOK_MS)
+    assert left_s(bars) == 39
+
+
+def test_a_bar_that_could_not_be_written_is_written_once_the_disk_takes_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = VirtualClock(NOW.utc_ms, speed=0)
+        in_the_way = tmp_path / BARS / "in the way"
+        in_the_way.mkdir(parents=True)
+        bars = KeptBars(clock, tmp_path)
+        bars.bar("rest", "a", 40, 418)
+        for _ in range(3):
+            await bars.written()
+            bars.keep()
+        await bars.written()
+        in_the_way.rmdir()
+        in_the_way.parent.rmdir()
+        bars.keep()
+        await bars.written()
+        assert left_s(KeptBars(clock, tmp_path)) == 40
+        written = (tmp_path / BARS).stat()
+        bars.keep()
+        await bars.written()
+        assert (tmp_path / BARS).stat() == written
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert warnings == ["bars not read", "still barred"]
 
 
 def test_a_directory_with_nothing_but_bars_becomes_a_ledger_and_keeps_them(tmp_path: Path) -> None:
