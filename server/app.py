@@ -18,8 +18,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collectors.instruments import NoSymbols
 from collectors.kept_bars import KeptBars
-from collectors.recorder import Recorder, lasting
+from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
+from collectors.tasks import start
 from server.access.setup import access_of
 from server.bounds import Bounds
 from server.charts.worker import Charts
@@ -152,7 +153,7 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
 @asynccontextmanager
 async def running(upkeep: Upkeep) -> AsyncIterator[None]:
     """Upkeep while the body runs."""
-    task = asyncio.create_task(lasting("upkeep", upkeep.run))
+    task = start("upkeep", upkeep.run)
     try:
         yield
     finally:
