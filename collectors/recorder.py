@@ -18,6 +18,7 @@ from collectors.filling import Filling
 from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import Instruments
+from collectors.kept_attempts import KeptAttempts
 from collectors.lines import Lines
 from collectors.looks import REST_LAG_MS, Looks
 from collectors.oddities import Oddities
@@ -63,6 +64,7 @@ class Recorder:
         timing: Timing = REAL,
         retention_ms: int | None = None,
         rule: Rule | None = None,
+        attempts: KeptAttempts | None = None,
     ) -> None:
         self._ledger = ledger
         self._rest = rest
@@ -77,7 +79,8 @@ class Recorder:
         self._oddities = Oddities()
         self._filled = asyncio.Event()
         self._stop_pump = asyncio.Event()
-        self._lines = Lines(stream_urls, clock, timing, self._filled, rest.bars)
+        attempts = attempts or KeptAttempts(clock)
+        self._lines = Lines(stream_urls, clock, timing, self._filled, rest.bars, attempts)
         self._filling = Filling(
             ledger,
             rest,
@@ -143,7 +146,7 @@ class Recorder:
             links=self._lines.figures(),
             lines=len(self._lines),
             ends=self._lines.ends(),
-            attempts=self._lines.attempts.in_window(self._clock.steady_ms()),
+            attempts=self._lines.attempts.in_window(),
             malformed=counts.malformed,
             dropped=counts.dropped,
             refused=counts.refused,

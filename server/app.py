@@ -17,6 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collectors.instruments import NoSymbols
+from collectors.kept_attempts import KeptAttempts
 from collectors.kept_bars import KeptBars
 from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
@@ -67,6 +68,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
         warmup_ms=settings.warmup_ms,
         clock=wall_clock,
         retention_ms=settings.retention_ms,
+        attempts=KeptAttempts(wall_clock, settings.data_dir),
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)

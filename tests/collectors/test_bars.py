@@ -4,12 +4,14 @@ import asyncio
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from collectors.bars import LONGEST_MS, Bar, Bars, Moment, NoBars, decoded, encoded
+from collectors.bars import LONGEST_MS, Bar, Bars
+from collectors.clock import Moment
 from collectors.exchange import Exchange, GeneratedMarket, VirtualClock
 from collectors.exchange.faults import RestLimit
 from collectors.kept_bars import LOOK_MS, KeptBars
@@ -71,27 +73,11 @@ def test_the_same_bar_read_again_after_the_time_was_set_is_no_other_one(step_ms:
     assert not bars.learn(asked(600), later(600_001, set_by_ms=step_ms))
 
 
-@given(
-    st.lists(st.builds(Bar, st.just("rest"), st.text(), st.integers(0, 599), st.integers(0), st.integers(0)))
-)
-def test_what_is_kept_is_read_as_it_was(bars: list[Bar]) -> None:
-    kept = [bar for bar in bars if max(bar.asked_ms, bar.until_ms) < 2**63]
-    assert decoded(encoded(kept)) == kept
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"{}", b"[1]", b"\xff", b'[{"what":"rest"}]', b"[" * 5_000, b"\0" * 64]
-)
-def test_what_is_no_list_of_bars_is_refused(text: bytes) -> None:
-    with pytest.raises(NoBars):
-        decoded(text)
-
-
 # The file
 
 
 def kept(path: Path, *bars: Bar) -> None:
-    path.write_bytes(encoded(bars))
+    path.write_bytes(msgspec.json.encode(bars))
 
 
 def left_s(bars: KeptBars, host: str = "a") -> float:
