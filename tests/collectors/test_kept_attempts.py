@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,6 +23,7 @@ from collectors.rest import BinanceRest
 from collectors.timing import REAL
 from storage.ledger import TradeLedger
 from storage.ledger_files import ATTEMPTS
+from storage.whole_files import put
 from tests.clock import SteppedClock, wall_ms
 
 from .acceptance import FAST_LIMITS, START_MS, at_rates
@@ -206,12 +208,19 @@ def test_a_recorder_restarted_all_the_time_stays_below_what_the_exchange_allows(
 
 
 @pytest.mark.usefixtures("patience")
-def test_an_attempt_is_in_the_file_before_it_is_made(tmp_path: Path) -> None:
-    """So that a kill at any moment forgets none."""
+def test_an_attempt_is_in_the_file_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a kill at any moment forgets none; by a disk that is slow."""
     counted: list[int] = []
 
+    def put_slowly(path: Path, contents: bytes, *, private: bool) -> None:
+        time.sleep(0.1)
+        put(path, contents, private=private)
+
+    monkeypatch.setattr("collectors.kept_file.put", put_slowly)
+
     async def refuse(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        counted.append(len(json.loads((tmp_path / ATTEMPTS).read_bytes())))
+        path = tmp_path / ATTEMPTS
+        counted.append(len(json.loads(path.read_bytes())) if path.exists() else 0)
         writer.close()
 
     async def run() -> None:
