@@ -5,12 +5,14 @@ import json
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from collectors.bars import LONGEST_MS, Bar, Bars, Moment, NoBars, decoded, encoded
+from collectors.bars import LONGEST_MS, Bar, Bars
+from collectors.clock import Moment
 from collectors.exchange import Exchange, GeneratedMarket, VirtualClock
 from collectors.exchange.faults import RestLimit
 from collectors.kept_bars import LOOK_MS, KeptBars
@@ -72,27 +74,11 @@ def test_the_same_bar_read_again_after_the_time_was_set_is_no_other_one(step_ms:
     assert not bars.learn(asked(600), later(600_001, set_by_ms=step_ms))
 
 
-@given(
-    st.lists(st.builds(Bar, st.just("rest"), st.text(), st.integers(0, 599), st.integers(0), st.integers(0)))
-)
-def test_what_is_kept_is_read_as_it_was(bars: list[Bar]) -> None:
-    kept = [bar for bar in bars if max(bar.asked_ms, bar.until_ms) < 2**63]
-    assert decoded(encoded(kept)) == kept
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"{}", b"[1]", b"\xff", b'[{"what":"rest"}]', b"[" * 5_000, b"\0" * 64]
-)
-def test_what_is_no_list_of_bars_is_refused(text: bytes) -> None:
-    with pytest.raises(NoBars):
-        decoded(text)
-
-
 # The file
 
 
 def kept(path: Path, *bars: Bar) -> None:
-    path.write_bytes(encoded(bars))
+    path.write_bytes(msgspec.json.encode(bars))
 
 
 def left_s(bars: KeptBars, host: str = "a") -> float:
@@ -176,7 +162,7 @@ def test_a_file_that_cannot_be_read_or_written_is_told_of_once_and_stops_nothing
 def test_a_file_that_could_not_be_read_once_is_read_again_although_it_looks_the_same(tmp_path: Path) -> None:
     """Its size, its time and its inode are what they were."""
     path, clock = tmp_path / BARS, VirtualClock(NOW.utc_ms, speed=0)
-    sound = encoded([asked(40)])
+    sound = msgspec.json.encode([asked(40)])
     path.write_bytes(b"\0" * len(sound))
     before = path.stat()
     bars = KeptBars(clock, tmp_path)
@@ -197,15 +183,15 @@ def test_a_bar_that_could_not_be_written_is_written_once_the_disk_takes_it(tmp_p
         bars.bar("rest", "a", 40, 418)
         for _ in range(3):
             await bars.written()
-            bars.keep()
+            bars.retry()
         await bars.written()
         in_the_way.rmdir()
         in_the_way.parent.rmdir()
-        bars.keep()
+        bars.retry()
         await bars.written()
         assert left_s(KeptBars(clock, tmp_path)) == 40
         written = (tmp_path / BARS).stat()
-        bars.keep()
+        bars.retry()
         await bars.written()
         assert (tmp_path / BARS).stat() == written
 
