@@ -8,14 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from analytics.bars import DAY_MS
 from analytics.errors import BinsTooWide
-from analytics.profile import VolumeProfile
 from storage.histograms import PriceHistogram
 from storage.trades import decimals_of
+
+if TYPE_CHECKING:  # a profile's nodes need scipy, which takes a quarter of a second; commands do without
+    from analytics.profile import VolumeProfile
 
 # Begin and end within a UTC day.
 SESSION_TIMES: Mapping[str, tuple[timedelta, timedelta]] = {
@@ -83,7 +86,7 @@ def week_start_ms(at_ms: int) -> int:
 
 
 def session_levels(
-    session: Session, profile: VolumeProfile, *, naked: bool | None, partial: bool
+    session: Session, profile: "VolumeProfile", *, naked: bool | None, partial: bool
 ) -> SessionLevels:
     """The levels of a session with its profile."""
     return SessionLevels(

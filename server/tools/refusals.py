@@ -1,6 +1,9 @@
 """The errors that a model reads and corrects itself by: `CODE: what happened; what is valid; what to try`."""
 
-from mcp_types import CallToolResult, TextContent
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # commands refuse too, and need not wait for the SDK's types
+    from mcp_types import CallToolResult
 
 CODES = frozenset(
     {
@@ -27,6 +30,8 @@ class Refusal(Exception):
         super().__init__(f"{code}: {text}")
         self.code = code
 
-    def result(self) -> CallToolResult:
+    def result(self) -> "CallToolResult":
         """What the model reads: the SDK's own tool errors begin with a sentence, this one with its code."""
+        from mcp_types import CallToolResult, TextContent
+
         return CallToolResult(is_error=True, content=[TextContent(type="text", text=str(self))])

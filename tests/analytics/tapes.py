@@ -7,7 +7,6 @@ from decimal import Decimal
 from functools import cache, cached_property
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 
 from analytics.rows import Rows, on_ticks, profile_row_ticks, rows_of
@@ -21,8 +20,6 @@ from tests.analytics.oracle import Print
 START_MS = 1_731_196_800_000  # 2024-11-10T00:00:00Z
 HOUR_MS = 3_600_000
 TICK, LOT = Decimal("0.01"), Decimal("0.001")
-QUICK, ALL = 30, 1_000
-SEEDS = [seed if seed < QUICK else pytest.param(seed, marks=pytest.mark.long) for seed in range(ALL)]
 
 
 @dataclass(frozen=True)

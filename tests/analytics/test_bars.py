@@ -21,7 +21,7 @@ from analytics.errors import NoTrades, OptionInvalid
 from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
-from tests.analytics.tapes import SEEDS, flow_tape
+from tests.analytics.tapes import flow_tape
 
 WIDTHS = ["1s", "15s", "1m", "5m", "4h", "1d"]
 
@@ -44,7 +44,6 @@ def plain(found: Bars) -> list[oracle.Bar]:
     ]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_bars_equal_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
     for width in map(width_of, WIDTHS):
@@ -54,7 +53,6 @@ def test_bars_equal_a_slow_count(seed: int) -> None:
             assert plain(bars(tape.candles, width)) == expected
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_the_whole_window_is_one_bar_with_its_exact_vwap(seed: int) -> None:
     tape = flow_tape(seed)
     rows = oracle.valid(tape.rows)

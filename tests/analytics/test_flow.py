@@ -12,12 +12,11 @@ from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import MINUTE_MS, Row
-from tests.analytics.tapes import SEEDS, START_MS, FlowTape, flow_tape
+from tests.analytics.tapes import START_MS, FlowTape, flow_tape
 
 PRICE, ONE = Decimal("100.00"), Decimal(1)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_the_flow_equals_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
     rows = oracle.valid(tape.rows)
@@ -41,7 +40,6 @@ def test_the_flow_equals_a_slow_count(seed: int) -> None:
     assert set(found.divergences) == oracle.divergences(rows, tape.start_ms, tape.end_ms)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_the_paces_equal_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
     rows = oracle.valid(tape.rows)

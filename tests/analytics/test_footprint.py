@@ -13,7 +13,7 @@ from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
 from tests.analytics.flow_oracle import HOUR_MS, MINUTE_MS, Row
-from tests.analytics.tapes import SEEDS, START_MS, FlowTape, flow_tape
+from tests.analytics.tapes import START_MS, FlowTape, flow_tape
 
 
 def made(tape: FlowTape, width_ms: int | None = None) -> Footprint:
@@ -27,7 +27,6 @@ def made(tape: FlowTape, width_ms: int | None = None) -> Footprint:
     )
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_cells_equal_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
     found = made(tape)
@@ -45,7 +44,6 @@ def test_cells_equal_a_slow_count(seed: int) -> None:
 
 
 @pytest.mark.parametrize("ratio", ["3", "1.5"])
-@pytest.mark.parametrize("seed", SEEDS)
 def test_imbalances_and_stacks_equal_a_slow_search(seed: int, ratio: str) -> None:
     tape = flow_tape(seed)
     found = made(tape)
@@ -90,7 +88,6 @@ def opposite_is_empty(found: Footprint, bar: int, row: int, side: str) -> bool:
     return int(cells) == 0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_absorptions_equal_a_slow_search(seed: int) -> None:
     tape = flow_tape(seed)
     found = made(tape)

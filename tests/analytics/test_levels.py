@@ -23,7 +23,7 @@ from analytics.sessions import (
 from analytics.vacuums import liquidity_vacuums
 from storage.histograms import PriceHistogram
 from storage.trades import TradeColumns
-from tests.analytics.tapes import SEEDS, START_MS, TICK, flow_tape, market
+from tests.analytics.tapes import START_MS, TICK, flow_tape, market
 
 HOUR_MS = 3_600_000
 
@@ -59,7 +59,6 @@ def test_a_week_begins_on_monday_and_a_day_at_midnight(days: int) -> None:
     assert moment(week_start_ms(at)) == midnight - timedelta(days=midnight.weekday())
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_whether_a_range_was_traded_is_told_by_prints_alone(seed: int) -> None:
     tape = flow_tape(seed)
     rng = np.random.default_rng(seed)

@@ -19,13 +19,12 @@ from analytics.volatility import (
 from storage.candles import MinuteCandles
 from storage.trades import TradeColumns
 from tests.analytics import flow_oracle as oracle
-from tests.analytics.tapes import SEEDS, START_MS, flow_tape
+from tests.analytics.tapes import START_MS, flow_tape
 
 MINUTE_MS = 60_000
 NOTHING = MinuteCandles.of(TradeColumns.empty())
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_volatility_equals_a_slow_count(seed: int) -> None:
     tape = flow_tape(seed)
     returns = oracle.five_minute_returns(oracle.valid(tape.rows), tape.start_ms, tape.end_ms)
@@ -50,7 +49,6 @@ def test_an_empty_window_has_no_volatility() -> None:
     assert len(five_minute_returns(five_minute_closes(NOTHING, START_MS, START_MS + 1))) == 0
 
 
-@pytest.mark.parametrize("seed", SEEDS)
 def test_volume_against_other_days_equals_a_slow_median(seed: int) -> None:
     tape = flow_tape(seed)
     window = busy_window(tape.start_ms, tape.end_ms)

@@ -3,9 +3,8 @@
 import asyncio
 import socket
 import ssl
-import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,16 +25,22 @@ FRONTS = [pytest.param(nginx, id="nginx"), pytest.param(caddy, id="caddy")]
 TRANSPORTS = ["sse", "mcp"]
 
 
+@contextmanager
+def recording(data_dir: Path, **settings: object) -> Iterator[str]:
+    """A server that records two simulated symbols, with six minutes of history; host and port."""
+    symbols = {"SYMBOLS": "BTCUSDT,ETHUSDT", "WARMUP_HOURS": "0.1"}
+    with (
+        processes.exchange() as urls,
+        processes.server(urls, data_dir, **(symbols | settings)) as (_, url),
+    ):
+        yield url.removeprefix("http://")
+
+
 @pytest.fixture(scope="module")
-def demo() -> Iterator[str]:
-    """A demo that answers to the public name; host and port."""
-    command = (sys.executable, "-m", "server.cli", "demo", "--port=0")
-    environment = {"TAPEDECK_ALLOWED_HOSTS": HOST, "TAPEDECK_INSECURE_LISTEN": "1"}
-    with processes.start(*command, environment=environment) as process:
-        line = process.until("MCP over SSE")
-        yield line.split("http://")[1].split("/sse")[0]
-        process.child.terminate()
-        process.wait(20)
+def named(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that answers to the public name; host and port."""
+    with recording(tmp_path_factory.mktemp("named"), ALLOWED_HOSTS=HOST, INSECURE_LISTEN=1) as server:
+        yield server
 
 
 @pytest.fixture(autouse=True)
@@ -93,17 +98,17 @@ async def sessions(url: str, context: ssl.SSLContext, idle_s: list[float]) -> No
 
 
 @pytest.mark.parametrize("front", FRONTS)
-def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, demo: str, front: Front) -> None:
-    with front(tmp_path, demo) as port:
+def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, named: str, front: Front) -> None:
+    with front(tmp_path, named) as port:
         url, context = f"https://{HOST}:{port}", trusting(tmp_path)
         asyncio.run(sessions(url, context, [1.0]))
         with httpx.Client(verify=context, trust_env=False) as client:
             assert client.get(f"{url}/healthz").json() == {"status": "ok"}
             for path, word in (("/metrics", "tapedeck_"), ("/status", "uptime_s")):
-                assert word in httpx.get(f"http://{demo}{path}", trust_env=False).text
+                assert word in httpx.get(f"http://{named}{path}", trust_env=False).text
                 kept_in = client.get(f"{url}{path}")
                 assert (kept_in.status_code, word in kept_in.text) == (404, False)
-            direct = httpx.get(f"http://{demo}/.well-known/x", trust_env=False)
+            direct = httpx.get(f"http://{named}/.well-known/x", trust_env=False)
             through = client.get(f"{url}/.well-known/oauth-protected-resource")
             assert (through.status_code, through.text) == (direct.status_code, direct.text)
             assert "max-age" in through.headers["strict-transport-security"]
@@ -116,19 +121,15 @@ def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, demo: st
 
 
 @pytest.fixture(scope="module")
-def guarded() -> Iterator[str]:
-    """A demo that lets people in by a passphrase; host and port."""
-    command = (sys.executable, "-m", "server.cli", "demo", "--port=0")
-    environment = {
-        "TAPEDECK_PUBLIC_URL": f"https://{HOST}",
-        "TAPEDECK_TRUSTED_PROXIES": "127.0.0.1",
-        "TAPEDECK_OAUTH_PASSPHRASE": HASH,
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that lets people in by a passphrase; host and port."""
+    way_in = {
+        "PUBLIC_URL": f"https://{HOST}",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "OAUTH_PASSPHRASE": HASH,
     }
-    with processes.start(*command, environment=environment) as process:
-        line = process.until("MCP over SSE")
-        yield line.split("http://")[1].split("/sse")[0]
-        process.child.terminate()
-        process.wait(20)
+    with recording(tmp_path_factory.mktemp("guarded"), **way_in) as server:
+        yield server
 
 
 class ByName(httpx.AsyncHTTPTransport):
@@ -177,14 +178,14 @@ def test_a_client_finds_the_way_in_and_goes_it(tmp_path: Path, guarded: str, fro
 @pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("front", FRONTS)
-def test_sessions_of_three_minutes_outlive_long_silences(tmp_path: Path, demo: str, front: Front) -> None:
+def test_sessions_of_three_minutes_outlive_long_silences(tmp_path: Path, named: str, front: Front) -> None:
     async def run(url: str, context: ssl.SSLContext) -> None:
         await asyncio.gather(
             *(session(url, transport, context, [5, 65, 110]) for transport in TRANSPORTS),
             comments(url, context, 11),
         )
 
-    with front(tmp_path, demo) as port:
+    with front(tmp_path, named) as port:
         asyncio.run(run(f"https://{HOST}:{port}", trusting(tmp_path)))
 
 

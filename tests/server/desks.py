@@ -51,13 +51,21 @@ class Desk:
     ledger: TradeLedger
     recording: FakeRecording
     retention_hours: float | None = None
+    _made: tuple[FakeRecording, float | None, MCPServer] | None = None
+
+    def _server(self) -> MCPServer:
+        """Made once for what it is over: describing all tools takes more time than most questions."""
+        match self._made:
+            case (recording, hours, mcp) if recording is self.recording and hours == self.retention_hours:
+                return mcp
+        mcp = MCPServer("test")
+        add_tools(mcp, Tape(self.ledger, self.recording, lambda: END_MS, self.retention_hours))
+        self._made = self.recording, self.retention_hours, mcp
+        return mcp
 
     def call(self, tool: str, **arguments: Any) -> CallToolResult:
         async def run() -> CallToolResult:
-            mcp = MCPServer("test")
-            tape = Tape(self.ledger, self.recording, lambda: END_MS, self.retention_hours)
-            add_tools(mcp, tape)
-            async with Client(mcp) as client:
+            async with Client(self._server()) as client:
                 return await client.call_tool(tool, arguments)
 
         return asyncio.run(run())
@@ -78,9 +86,7 @@ class Desk:
         """The tools as a client sees them, by name."""
 
         async def run() -> list[Tool]:
-            mcp = MCPServer("test")
-            add_tools(mcp, Tape(self.ledger, self.recording, lambda: END_MS))
-            async with Client(mcp) as client:
+            async with Client(self._server()) as client:
                 return (await client.list_tools()).tools
 
         return {tool.name: tool for tool in asyncio.run(run())}

@@ -73,12 +73,12 @@ def face(path: Path, **options: Any) -> Iterator[Face]:
 
 @cache
 def _day(cents: int) -> TradeColumns:
-    """A day around a price with a thin zone, a trade every 24 h / TRADES."""
+    """A day around a price with a thin zone, ten trades in ten times 24 h / TRADES."""
     rows = []
     for i in range(TRADES):
         step = (i * 7919) % 1000 - 500
         step += 800 if step > 0 else -800 if i % 40 else 0
-        time_ms = END_MS - 24 * HOUR_MS + i * 24 * HOUR_MS // TRADES
+        time_ms = END_MS - 24 * HOUR_MS + (i - i % 10) * 24 * HOUR_MS // TRADES + i % 10
         rows.append(
             (i + 1, time_ms, (cents + step * 10) * 10**6, (i % 17 + 1) * 1_234_000, i + 1, i + 1, i % 3 == 0)
         )

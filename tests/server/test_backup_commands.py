@@ -12,7 +12,7 @@ from storage.backup_series import alone_in, backups_in, name_of
 from storage.ledger import TradeLedger
 from tests import processes
 from tests.clock import wall_ms
-from tests.server.test_commands_beside_a_server import command, status_with
+from tests.server.test_commands_beside_a_server import command, until_recorded
 from tests.tapes import START_MS, rows_of, run_of
 
 DAY_MS = 86_400_000
@@ -127,9 +127,9 @@ def test_backups_at_a_thousand_trades_a_second_equal_the_ledger_of_their_moment(
     ledger, series = tmp_path / "ledger", tmp_path / "series"
     with (
         processes.exchange(f"--rate={1_000 / 18}", "--weight-limit=60000") as urls,
-        processes.server(urls, ledger, WARMUP_HOURS="0.003") as (process, _),
+        processes.server(urls, ledger, WARMUP_HOURS="0.003") as (process, url),
     ):
-        status_with(ledger, 5_000)
+        until_recorded(url, 5_000)
         for kept in (1, 2):
             done = command(ledger, "backup", series, "--keep", 2)
             assert (done.returncode, done.stderr) == (0, "")

@@ -32,12 +32,18 @@ def test_all_commands_are_named_to_who_names_none(
         assert "the following arguments are required: command" in said
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["exchange", "--help"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--version"],
+        *([command, "--help"] for command in ("exchange", "status", "export", "verify", "backup")),
+    ],
+)
 def test_no_other_commands_imports_are_waited_for(arguments: list[str]) -> None:
     code = "import sys; from server.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-    code += "print('imported', 'mcp' in sys.modules, 'scipy' in sys.modules)"
+    code += "print('imported', *(name in sys.modules for name in ('mcp', 'mcp_types', 'scipy')))"
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],
         capture_output=True, text=True, cwd=processes.ROOT, check=True,
     )  # fmt: skip
-    assert done.stdout.endswith("imported False False\n")
+    assert done.stdout.endswith("imported False False False\n")

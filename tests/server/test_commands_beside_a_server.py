@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from storage.ledger import TradeLedger
 from storage.rollups import digest_of
 from tests import processes
 from tests.clock import wall_ms
+from tests.levers import held, missing, until
 from tests.storage.test_export import rows_of_csv, rows_of_parquet
 from tests.tapes import rows_of
 
@@ -36,14 +36,9 @@ def status(data_dir: Path) -> dict[str, Any]:
     return told
 
 
-def status_with(data_dir: Path, trades: int) -> dict[str, Any]:
-    """The first status with so many trades of one symbol and none missing."""
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline:
-        told = status(data_dir)
-        if any(s["trades"] >= trades and s["missing"] == 0 for s in told["symbols"]):
-            return told
-    raise AssertionError(f"no {trades} trades: {told}")
+def until_recorded(url: str, trades: int) -> None:
+    """Until the server at `url` has so many trades and misses none."""
+    until(lambda: held(url, "BTCUSDT") >= trades and missing(url, "BTCUSDT") == 0)
 
 
 def digest_in(said: str) -> str:
@@ -57,9 +52,10 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
     ledger, parquet, csv = tmp_path / "ledger", tmp_path / "t.parquet", tmp_path / "ids.csv"
     with (
         processes.exchange(FAST, "--weight-limit=60000") as urls,
-        processes.server(urls, ledger, WARMUP_HOURS="0.03") as (process, url),
+        processes.server(urls, ledger, WARMUP_HOURS="0.01") as (process, url),
     ):
-        told = status_with(ledger, 10_000)
+        until_recorded(url, 10_000)
+        told = status(ledger)
         assert (told["in_use"], told["venue"]) == (True, "simulated")
         whole = command(ledger, "export", "BTCUSDT", "--out", parquet)
         assert (whole.returncode, whole.stderr) == (0, "")
@@ -112,8 +108,8 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
 def test_an_export_that_is_stopped_leaves_neither_file_nor_checkpoint(tmp_path: Path) -> None:
     ledger, out = tmp_path / "ledger", tmp_path / "out"
     out.mkdir()
-    with processes.exchange(FAST) as urls, processes.server(urls, ledger) as (process, _):
-        status_with(ledger, 1)
+    with processes.exchange(FAST) as urls, processes.server(urls, ledger) as (process, url):
+        until_recorded(url, 1)
         arguments = ["export", "BTCUSDT", "--out", str(out / "t.csv"), "--data-dir", str(ledger)]
         with processes.start(sys.executable, "-c", HELD_UP, *arguments) as child:
             child.until("writing")

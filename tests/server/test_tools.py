@@ -25,14 +25,14 @@ from tests.tapes import START_MS, columns, rows_of
 
 @cache
 def market(*, trades: int = 3_000, first_id: int = 1) -> TradeColumns:
-    """A day around 62,000 with a thin zone, one trade every 24 h / trades."""
+    """A day around 62,000 with a thin zone, five trades in five times 24 h / trades."""
     rows = []
     for i in range(trades):
         step = (i * 7919) % 1000 - 500
         step += 800 if step > 0 else -800 if i % 40 else 0
         price = (6_200_000 + step * 10) * 10**6
         quantity = (i % 17 + 1) * 1_234 * 10**3
-        time_ms = END_MS - 24 * HOUR_MS + i * 24 * HOUR_MS // trades
+        time_ms = END_MS - 24 * HOUR_MS + (i - i % 5) * 24 * HOUR_MS // trades + i % 5
         identity = first_id + i
         rows.append((identity, time_ms, price, quantity, identity, identity, i % 3 == 0))
     return columns(rows)
@@ -319,7 +319,7 @@ def test_row_size_errors_name_sizes_that_work(desk: Desk) -> None:
 
 
 def test_an_empty_window_is_told_apart_by_its_reason(desk: Desk) -> None:
-    quiet = {"start_time": "2023-11-15T10:00:10Z", "end_time": "2023-11-15T10:01:10Z"}
+    quiet = {"start_time": "2023-11-15T10:02:10Z", "end_time": "2023-11-15T10:03:10Z"}
     desk.ledger.append("BTCUSDT", columns([]))
     busy = desk.answer("get_volume_profile", symbol="BTCUSDT", **quiet)
     assert busy["meta"]["coverage"]["complete"] is True
