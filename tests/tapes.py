@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from storage.histograms import PriceHistogram
@@ -93,6 +94,14 @@ def run_of(first_id: int, count: int, *, start_ms: int = START_MS, step_ms: int 
             )
             for i, identity in enumerate(range(first_id, first_id + count))
         ]
+    )
+
+
+def on_disk(examples: int) -> settings:
+    """For what is said of a ledger on the disk: so many examples, and ten times as many in a long run."""
+    return settings(
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+        max_examples=examples * settings().max_examples // 50,
     )
 
 

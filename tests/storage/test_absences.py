@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
@@ -18,7 +18,7 @@ from storage.trades import Gap, TradeColumns
 from storage.verify import verify
 from tests.ledgers import put, records
 from tests.storage.soundness import assert_sound
-from tests.tapes import START_MS, run_of
+from tests.tapes import START_MS, on_disk, run_of
 
 STEP_MS = 1_000
 HOUR_MS = keys.HOUR_MS
@@ -237,7 +237,7 @@ def test_absences_go_with_the_hours_before_which_nothing_is_kept(path: Path) -> 
         assert ledger.absences("X") == ()
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@on_disk(25)
 @given(
     spans,
     st.lists(st.tuples(st.sampled_from(["came", "lacks", "again"]), st.integers(1, 60), st.integers(0, 6))),

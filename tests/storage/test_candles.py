@@ -6,7 +6,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
@@ -16,11 +16,9 @@ from storage.errors import CorruptRecord, NewerFormat
 from storage.export import in_id_order
 from storage.ledger import TradeLedger
 from storage.trades import TapeColumns, TradeColumns
-from tests.tapes import START_MS, columns, rows_of, run_of, tape_rows_of, tapes
+from tests.tapes import START_MS, columns, on_disk, rows_of, run_of, tape_rows_of, tapes
 
 HOUR = keys.hour_of(START_MS)
-on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
-
 # minute, open, high, low, close, buy, sell, trades, first id, last id; prices and quantities in 1e-8
 Plain = tuple[int, int, int, int, int, int, int, int, int, int]
 
@@ -82,7 +80,7 @@ def test_notional_beyond_64_bits_is_exact() -> None:
     assert sum(candles.notional) > 2**63
 
 
-@on_disk
+@on_disk(25)
 @given(
     tape=tapes(seconds=9_000),
     sealed=st.booleans(),

@@ -11,19 +11,17 @@ from pathlib import Path
 import ormsgpack
 import plyvel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
 from storage.errors import CorruptRecord, NewerFormat, StoreLocked, StoreUnavailable, VenueMismatch
 from storage.ledger import TradeLedger
 from storage.trades import Gap, Instrument, TradeColumns
-from tests.tapes import START_MS, columns, rows_of, run_of, tapes
+from tests.tapes import START_MS, columns, on_disk, rows_of, run_of, tapes
 
 WHOLE = (0, 2 * START_MS)
 BTCUSDT = Instrument("BTCUSDT", "binance spot", "BTC", "USDT", Decimal("0.01"), Decimal("0.00001"))
-
-on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 @pytest.fixture
@@ -43,7 +41,7 @@ def test_trades_come_back_before_and_after_a_flush_and_after_a_restart(path: Pat
         assert ledger.symbols == ["BTCUSDT"]
 
 
-@on_disk
+@on_disk(30)
 @given(tape=tapes(seconds=9), data=st.data())
 def test_any_order_any_repetition_and_any_flushes_give_the_same_tape(
     tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, data: st.DataObject
@@ -67,7 +65,7 @@ def test_any_order_any_repetition_and_any_flushes_give_the_same_tape(
     ledger.close()
 
 
-@on_disk
+@on_disk(30)
 @given(tape=tapes(), window=st.tuples(st.integers(-500, 6_000), st.integers(0, 6_000)))
 def test_a_histogram_is_the_plain_sum_over_the_window(
     tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, window: tuple[int, int]

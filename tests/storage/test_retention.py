@@ -6,7 +6,7 @@ from typing import Any
 
 import plyvel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
@@ -16,15 +16,13 @@ from storage.held_ids import Run, gaps_between, runs_of, uncovered_ms
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.storage.soundness import assert_sound, records_of
-from tests.tapes import START_MS, Row, columns, rows_of, run_of, tapes
+from tests.tapes import START_MS, Row, columns, on_disk, rows_of, run_of, tapes
 
 HOUR_MS = keys.HOUR_MS
 FIRST_HOUR = START_MS - START_MS % HOUR_MS + HOUR_MS
 LATER = FIRST_HOUR + 1_000 * HOUR_MS
 WHOLE = (0, 2 * START_MS)
 HOURS = 5
-
-on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=100)
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ def ordered_tapes(draw: st.DrawFn) -> TradeColumns:
     return columns([(row[0], rows[at][1], *row[2:]) for row, at in zip(rows, order, strict=True)])
 
 
-@on_disk
+@on_disk(40)
 @given(tape=st.one_of(ordered_tapes(), tapes(seconds=HOURS * 3600, max_size=16)), data=st.data())
 def test_what_is_kept_is_what_has_not_expired_in_any_order_of_events(
     tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, data: st.DataObject

@@ -6,7 +6,7 @@ from pathlib import Path
 import ormsgpack
 import plyvel
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
@@ -18,14 +18,12 @@ from storage.trades import TradeColumns
 from storage.view import LedgerView
 from tests.ledgers import signed
 from tests.storage.soundness import records_of
-from tests.tapes import START_MS, columns, plain_sums, rows_of, run_of, sums_of, tapes
+from tests.tapes import START_MS, columns, on_disk, plain_sums, rows_of, run_of, sums_of, tapes
 
 HOUR_MS = 3_600_000
 FIRST_HOUR = START_MS - START_MS % HOUR_MS + HOUR_MS
 LATER = FIRST_HOUR + 100 * HOUR_MS
 WHOLE = (0, 2 * START_MS)
-
-on_disk = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
 
 
 def families(path: Path) -> dict[str, int]:
@@ -109,7 +107,7 @@ def test_an_hour_of_very_many_trades_is_sealed_in_parts(path: Path, monkeypatch:
 
 
 @given(tape=tapes(), late_ms=st.integers(0, 3_000))
-@on_disk
+@on_disk(30)
 def test_the_coverage_of_all_that_is_held_counts_every_row(
     tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, late_ms: int
 ) -> None:
@@ -254,7 +252,7 @@ def test_a_seal_that_the_disk_refuses_changes_nothing(path: Path, monkeypatch: p
         assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
 
 
-@on_disk
+@on_disk(30)
 @given(tape=tapes(seconds=4 * 3600, max_size=40), data=st.data())
 def test_flushes_seals_and_restarts_in_any_order_keep_the_tape(
     tmp_path_factory: pytest.TempPathFactory, tape: TradeColumns, data: st.DataObject
