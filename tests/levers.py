@@ -52,6 +52,10 @@ class Levers:
     def inject(self, fault: AnyFault) -> None:
         self._client.post("/control/faults", content=msgspec.json.encode(fault)).raise_for_status()
 
+    def advance(self, seconds: float) -> None:
+        """Move its clock on at once."""
+        self._client.post("/control/clock", json={"advance_s": seconds}).raise_for_status()
+
     def clear(self) -> None:
         self._client.delete("/control/faults").raise_for_status()
 

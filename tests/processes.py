@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
-START_S = 30
+START_S = 60
+LAST_WORDS_S = 10
 # Of a server's last words, with a test that failed.
 LINES = 80
 
@@ -25,14 +26,17 @@ class Process:
     child: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
     _said: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    _listener: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.child.kill()
         self.child.wait()
+        self._heard_out()
 
     def _listen(self) -> None:
         assert self.child.stdout is not None
@@ -52,7 +56,15 @@ class Process:
                 return line
 
     def wait(self, within_s: float) -> int:
-        return self.child.wait(within_s)
+        """Its status, once it has ended and all that it said is in `lines`."""
+        status = self.child.wait(within_s)
+        self._heard_out()
+        return status
+
+    def _heard_out(self) -> None:
+        """A child of its own that still runs may say more, which is not waited for."""
+        if self._listener is not None:
+            self._listener.join(LAST_WORDS_S)
 
 
 def inherited() -> dict[str, str]:
@@ -109,4 +121,4 @@ def server(urls: dict[str, Any], data_dir: Path, **settings: object) -> Iterator
             raise
         if process.child.poll() is None:
             process.child.terminate()
-            process.wait(10)
+            process.wait(30)

@@ -160,7 +160,7 @@ def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=10), speed=20, limits=FAST_LIMITS) as run:
             await run.pass_time(5)
-            soon = run.exchange.printed_id("BTCUSDT") + 40
+            soon = run.exchange.due_id("BTCUSDT") + 40
             run.inject(
                 Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 4),
                 Hole(symbols=("BTCUSDT",), first_id=soon + 50, last_id=soon + 52, until_s=600),

@@ -12,7 +12,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import links as links_module
 from collectors import stream as stream_module
-from collectors.exchange import Exchange, GeneratedMarket
+from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.exchange.faults import Conflict, End, Malformed, Refuse
 from collectors.figures import LinkFigures
 from collectors.lines import MOST_NAMES
@@ -165,7 +165,9 @@ def test_conflicts_are_counted_and_kept_and_the_first_content_stays(tmp_path: Pa
 def test_frames_of_any_size_and_kind_end_no_link(tmp_path: Path, kind: str) -> None:
     async def run() -> None:
         fault = Malformed(kind=kind, share=0.01)  # type: ignore[arg-type]
-        async with Exchange(fast_market(), clock=wall_ms, faults=[fault]) as exchange:
+        # Ten megabytes a second, which wait where the machine is busy.
+        limits = Limits(send_buffer_bytes=2**30)
+        async with Exchange(fast_market(), clock=wall_ms, faults=[fault], limits=limits) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange):
                     await until(lambda: exchange.report().faults_hit.get("malformed", 0) > 5)

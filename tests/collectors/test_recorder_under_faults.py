@@ -54,7 +54,7 @@ def recorded_under(script: Script, path: Path, *, trades: int = 400) -> tuple[Re
                 async with recording(ledger, exchange, links=2):
                     await until(lambda: len(held(ledger)) > 100)
                     asked = exchange.report().requests.get("/api/v3/aggTrades", 0)
-                    soon = exchange.printed_id("BTCUSDT") + 50
+                    soon = exchange.due_id("BTCUSDT") + 100
                     for fault in script(soon):
                         exchange.inject(fault)
                     await exchange.printed("BTCUSDT", soon + trades)
@@ -157,7 +157,7 @@ def test_a_hole_of_the_exchange_is_certified_while_recording_goes_on_and_filled_
                 rule = Rule(tries=3, over_ms=1_000, again_ms=1_000)
                 async with recording(ledger, exchange, links=2, rule=rule) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
-                    soon = exchange.printed_id("BTCUSDT") + 50
+                    soon = exchange.due_id("BTCUSDT") + 100
                     exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=4))
                     await until(lambda: [gap.state for gap in ledger.gaps("BTCUSDT")] == ["certified"])
                     known_ms = recorder.live_until_ms("BTCUSDT")

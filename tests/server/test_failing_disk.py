@@ -50,9 +50,9 @@ async def through_a_failure(url: str, refusing: Any, refused_s: float) -> None:
         await wait_for_trades(client, 500)
         with refusing:
             await until_metric(url, "tapedeck_ledger_writable", 0)
-            heads = []
+            heads: list[int] = []
             until_ms = wall_ms() + int(refused_s * 1000)
-            while wall_ms() < until_ms:
+            while wall_ms() < until_ms or heads[-1] == heads[0]:
                 answer = await ask(client, "get_volume_profile", symbol="BTCUSDT", duration_hours=1)
                 coverage = answer["meta"]["coverage"]
                 heads.append(coverage["last_id"])

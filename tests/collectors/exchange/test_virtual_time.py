@@ -6,6 +6,7 @@ import pytest
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
 from collectors.exchange.faults import End
+from tests.clock import fast_clock
 
 from .conftest import OPENED_MS
 from .sockets import connect, ended, ids_of, until
@@ -52,7 +53,7 @@ async def test_a_sleeper_wakes_by_the_clock_even_when_it_is_moved() -> None:
 
 async def test_hours_pass_in_seconds() -> None:
     """Pings, a link's whole life and its trades; nobody is punished for the haste."""
-    clock = VirtualClock(OPENED_MS, speed=0)
+    clock = fast_clock(OPENED_MS, speed=0)
     slow = GeneratedMarket(1, symbols=["BTCUSDT"], rate=0.05)
     # A busy machine is not the client's fault.
     limits = Limits(link_lifetime_s=7_200, pong_timeout_s=3_600, messages_per_s=1_000)
@@ -76,7 +77,7 @@ async def test_hours_pass_in_seconds() -> None:
 
 
 async def test_scripted_times_are_the_clocks() -> None:
-    clock = VirtualClock(OPENED_MS, speed=10_000)
+    clock = fast_clock(OPENED_MS, speed=10_000)
     market = GeneratedMarket(1, symbols=["BTCUSDT"], rate=0.001)
     limits = Limits(pong_timeout_s=36_000, messages_per_s=10_000)
     async with (
