@@ -13,11 +13,11 @@ from .acceptance import FAST_LIMITS, at_rates, rig
 
 HOUR_S = 3_600
 DAY_SPEED = 2_000
-# At that speed half a minute is 15 ms of a busy machine's time, and two hours are 4 s:
+# At that speed a minute and a half is 50 ms of a busy machine's time, and two hours are 4 s:
 # nothing is to count as mute because the machine stood still.
 UNHURRIED = replace(
     REAL,
-    flush_s=20,
+    flush_s=100,
     gather_s=10,
     watch_s=20,
     mute_s=10 * HOUR_S,

@@ -75,7 +75,7 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
 def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser takes two seconds at a time, in which no look at REST's head is due."""
+    """The parser takes a second at a time, in which no look at REST's head is due."""
     parse, takes_s = stream_module._parse, 0.0
 
     async def parse_slowly(texts: list[bytes], turn: Turn) -> Parsed:
@@ -85,10 +85,10 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
     rings: list[Ring] = []
 
     class Held(Ring):
-        """It holds 100 texts, until it is told otherwise."""
+        """It is at hand."""
 
-        def __init__(self, filled: asyncio.Event, _: int, most_bytes: int) -> None:
-            super().__init__(filled, 100, most_bytes)
+        def __init__(self, filled: asyncio.Event, most_texts: int, most_bytes: int) -> None:
+            super().__init__(filled, most_texts, most_bytes)
             rings.append(self)
 
     monkeypatch.setattr(links_module, "Ring", Held)
@@ -101,12 +101,12 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange, rest_lag_ms=REST_LAG_MS) as recorder:
                     await until(lambda: bool(ledger.runs("BTCUSDT")))
-                    takes_s = 2.0
+                    # What is given up before the first trade is held leaves no gap.
+                    takes_s, (ring,) = 1.0, rings
+                    ring._most_texts = 100
                     await until(lambda: recorder.figures().dropped > 300)
                     assert recorder.figures().links[0].waiting <= 100
-                    takes_s = 0.0
-                    for ring in rings:
-                        ring._most_texts = links_module.MOST_TEXTS
+                    takes_s, ring._most_texts = 0.0, links_module.MOST_TEXTS
                     head = ledger.runs("BTCUSDT")[-1].last_id
                     await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > head + 1_500, within_s=60)
                     await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
