@@ -67,7 +67,7 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange, stream_url=url) as recorder:
                     await until(lambda: most_open == 2)
-                    assert len(recorder.figures().links) == 2
+                    await until(lambda: len(recorder.figures().links) == 2)
 
     asyncio.run(run())
 

@@ -59,7 +59,7 @@ def recorded_under(script: Script, path: Path, *, trades: int = 400) -> tuple[Re
                         exchange.inject(fault)
                     await exchange.printed("BTCUSDT", soon + trades)
                     await until(lambda: int(held(ledger).id[-1]) >= soon + trades)
-                    await until(lambda: not ledger.gaps("BTCUSDT"), within_s=40)
+                    await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
                     rows, report = held(ledger), exchange.report()
                 found = exchange.difference("BTCUSDT", rows)
                 assert not found, found
@@ -158,7 +158,7 @@ def test_a_hole_of_the_exchange_is_certified_while_recording_goes_on_and_filled_
                 async with recording(ledger, exchange, links=2, rule=rule) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
                     soon = exchange.due_id("BTCUSDT") + 100
-                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=4))
+                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=6))
                     await until(lambda: [gap.state for gap in ledger.gaps("BTCUSDT")] == ["certified"])
                     known_ms = recorder.live_until_ms("BTCUSDT")
                     assert known_ms is not None
