@@ -120,6 +120,12 @@ def until_written(url: str) -> None:
     until(lambda: all_held() - metrics(url)["tapedeck_ledger_unwritten_trades"] >= wanted)
 
 
+def until_history(process: Process, url: str, symbol: str) -> None:
+    """Until the history of a first start is held; what is missing is known once it has begun."""
+    until(lambda: any("warm-up begins" in line and symbol in line for line in process.lines))
+    until(lambda: metrics(url)[f'tapedeck_history_missing{{symbol="{symbol}"}}'] == 0)
+
+
 def private_mb(process: Process) -> float:
     """RssAnon."""
     status = Path(f"/proc/{process.child.pid}/status").read_text()

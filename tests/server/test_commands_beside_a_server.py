@@ -16,6 +16,7 @@ from storage.ledger import TradeLedger
 from storage.rollups import digest_of
 from tests import processes
 from tests.clock import wall_ms
+from tests.levers import until_history
 from tests.storage.test_export import rows_of_csv, rows_of_parquet
 from tests.tapes import rows_of
 
@@ -59,6 +60,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         processes.exchange(FAST, "--weight-limit=60000") as urls,
         processes.server(urls, ledger, WARMUP_HOURS="0.03") as (process, url),
     ):
+        until_history(process, url, "BTCUSDT")
         told = status_with(ledger, 10_000)
         assert (told["in_use"], told["venue"]) == (True, "simulated")
         whole = command(ledger, "export", "BTCUSDT", "--out", parquet)
@@ -88,7 +90,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
         assert list((ledger / "checkpoints").iterdir()) == []
         process.child.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         assert not [line for line in process.lines if "Traceback" in line or '"level": "error"' in line]
         assert sum("checkpoint made" in line for line in process.lines) >= 5
 
@@ -120,7 +122,7 @@ def test_an_export_that_is_stopped_leaves_neither_file_nor_checkpoint(tmp_path: 
             assert len(list((ledger / "checkpoints").iterdir())) == 1
             assert [entry.suffix for entry in out.iterdir()] == [".partial"]
             child.child.terminate()
-            assert child.wait(10) == 128 + signal.SIGTERM
+            assert child.wait(30) == 128 + signal.SIGTERM
             assert "Traceback" not in "".join(child.lines)
         assert list((ledger / "checkpoints").iterdir()) == []
         assert list(out.iterdir()) == []
