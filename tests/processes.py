@@ -3,9 +3,11 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -60,6 +62,20 @@ class Process:
         status = self.child.wait(within_s)
         self._heard_out()
         return status
+
+    def stop(self, sent: signal.Signals) -> tuple[int, float]:
+        """Its status, and how many seconds of its own it took to end."""
+        before_s = self.own_s()
+        self.child.send_signal(sent)
+        os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+        took_s = self.own_s() - before_s
+        return self.wait(START_S), took_s
+
+    def own_s(self) -> float:
+        """A clock without the time for which the machine kept its main thread waiting for a core."""
+        told = Path(f"/proc/{self.child.pid}/schedstat")
+        waited_ns = int(told.read_text().split()[1]) if told.exists() else 0
+        return time.monotonic() - waited_ns / 1e9
 
     def _heard_out(self) -> None:
         """A child of its own that still runs may say more, which is not waited for."""

@@ -92,7 +92,7 @@ def test_a_link_that_ends_in_any_way_is_replaced_while_the_other_goes_on(tmp_pat
 
 def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
     report, _ = recorded_under(
-        lambda _: [End(), Refuse(until_s=1), RestLag(ms=2_000, head_first=True, until_s=12)],
+        lambda _: [End(), Refuse(until_s=1), RestLag(ms=6_000, head_first=True, until_s=12)],
         tmp_path,
         trades=1_000,
     )
