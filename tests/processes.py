@@ -105,9 +105,10 @@ def start(*command: str, environment: dict[str, str] | None = None) -> Process:
 
 @contextmanager
 def exchange(*options: str) -> Iterator[dict[str, Any]]:
-    """`tapedeck exchange` on a free port; its URLs and symbols."""
+    """`tapedeck exchange` on a free port; its URLs and symbols. No part of it may fail on the way."""
     with start(sys.executable, "-m", "server.cli", "exchange", "--port=0", *options) as process:
         yield json.loads(process.until("rest_url"))
+    assert not [line for line in process.lines if "Traceback" in line], "".join(process.lines[-LINES:])
 
 
 def environment_for(urls: dict[str, Any], data_dir: Path, **settings: object) -> dict[str, str]:

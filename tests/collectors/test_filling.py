@@ -92,7 +92,7 @@ class World:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 30) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 90) -> None:
         async with asyncio.timeout(within_s):
             while not condition():  # noqa: ASYNC110  what is waited for is the ledger's content
                 await asyncio.sleep(0.005)
