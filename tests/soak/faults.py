@@ -200,7 +200,7 @@ KINDS: list[Make] = [
     lambda chance, _: faults.RestLimit(status=418, seconds=chance.randint(1, 5)),
     _lasting(faults.ClockSkew, ms=_of(-5_000, 5_000)),
     _lasting(faults.Listing, status=_of("HALT", "BREAK", "CANCEL_ONLY"), tick=_of(None, "0.10")),
-    _paced(faults.Burst, speed=100),
+    _paced(faults.Burst, speed=50),
     _paced(faults.Halt),
     lambda _chance, _symbols: Kill(),
     lambda _chance, _symbols: Kill(),

@@ -12,6 +12,7 @@ from websockets.frames import Frame, Opcode
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.exchange.faults import (
     Acks,
+    AnyFault,
     Deaf,
     Delay,
     Drop,
@@ -169,6 +170,26 @@ async def test_what_waits_for_a_trickling_link_is_bounded(market: GeneratedMarke
         await until(lambda: exchange.report().links[0].ending == "1008 Slow reader")
         report = exchange.report()
         assert report.links[0].most_bytes_queued < 40_000
+        assert report.self_inflicted == []
+        link.transport.abort()
+
+
+@pytest.mark.parametrize("fault", [Hold(until_s=8), Delay(ms=8_000, until_s=8)])
+async def test_no_client_can_take_at_once_what_was_held_back(clock: Clock, fault: AnyFault) -> None:
+    market = GeneratedMarket(1, symbols=["BTCUSDT"], rate=5_000 / 18)
+    limits = Limits(send_buffer_bytes=20_000)
+    async with (
+        Exchange(market, clock=clock, poll_s=0.005, limits=limits, faults=[fault]) as exchange,
+        connect(exchange, STREAM, max_queue=1, close_timeout=0.1) as link,
+    ):
+        for _ in range(7):
+            clock.advance(1_000)
+            await exchange.caught_up()
+        assert exchange.links == 1
+        clock.advance(9_500)
+        await until(lambda: exchange.links == 0)
+        report = exchange.report()
+        assert report.links[0].ending == "reset"
         assert report.self_inflicted == []
         link.transport.abort()
 
