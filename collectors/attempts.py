@@ -7,6 +7,9 @@ what still runs leaves room for what is down. No I/O and no clock; times are tho
 import math
 import random
 from collections import deque
+from collections.abc import Iterable
+
+from collectors.clock import Moment
 
 FIRST_DELAY_S = 0.2
 LONGEST_DELAY_S = 15.0
@@ -35,7 +38,7 @@ class Backoff:
 
 
 class Attempts:
-    """The attempts of all lines of a process; times are UTC milliseconds of the caller's clock."""
+    """The attempts of all lines."""
 
     def __init__(self, most: int = MOST_ATTEMPTS, most_to_replace: int = MOST_TO_REPLACE) -> None:
         self._most = most
@@ -52,9 +55,19 @@ class Attempts:
         """One is being made."""
         self._made.append(now_ms)
 
-    def in_window(self, now_ms: int) -> int:
-        """How many were made in the last 300 s; from any thread."""
-        return sum(made_ms > now_ms - WINDOW_MS for made_ms in tuple(self._made))
+    def recall(self, made_utc_ms: Iterable[int], now: Moment) -> int:
+        """Count those that others made before; how many were not believed, being of the future.
+
+        One that is ahead by less than 300 s counts as made now: the time has been set back since.
+        """
+        ages_ms = [now.utc_ms - utc_ms for utc_ms in made_utc_ms]
+        found = (now.steady_ms - max(age_ms, 0) for age_ms in ages_ms if abs(age_ms) < WINDOW_MS)
+        self._made = deque(sorted([*found, *self._made]))
+        return sum(age_ms <= -WINDOW_MS for age_ms in ages_ms)
+
+    def recent(self, now_ms: int) -> list[int]:
+        """When those of the last 300 s were made; from any thread."""
+        return [made_ms for made_ms in tuple(self._made) if made_ms > now_ms - WINDOW_MS]
 
     def _forget(self, now_ms: int) -> None:
         while self._made and self._made[0] <= now_ms - WINDOW_MS:

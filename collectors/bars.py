@@ -4,20 +4,16 @@ Invariant: a bar is over by the steady clock, whatever the time is set to, and n
 was asked for or than the exchange's longest ban. No I/O and no clock.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
+
+from collectors.clock import Moment
 
 What = Literal["rest", "stream"]
 
 # The exchange's longest ban.
 LONGEST_MS = 3 * 86_400_000
-
-
-class NoBars(ValueError):
-    """Bytes that are no list of bars."""
 
 
 class Bar(msgspec.Struct, frozen=True):
@@ -28,14 +24,6 @@ class Bar(msgspec.Struct, frozen=True):
     status: int
     asked_ms: int
     until_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    """One moment by the world's clock, UTC milliseconds, and by the steady one."""
-
-    utc_ms: int
-    steady_ms: int
 
 
 class Bars:
@@ -62,16 +50,3 @@ class Bars:
     def holding(self, steady_ms: int) -> list[Bar]:
         """Those that are not over."""
         return [bar for bar, ends_ms in self._known.values() if ends_ms > steady_ms]
-
-
-def encoded(bars: Iterable[Bar]) -> bytes:
-    """As they are kept: a JSON array, for people to read too."""
-    return msgspec.json.format(msgspec.json.encode(list(bars))) + b"\n"
-
-
-def decoded(text: bytes) -> list[Bar]:
-    """Raises `NoBars`."""
-    try:
-        return msgspec.json.decode(text, type=list[Bar])
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise NoBars(str(error)) from error

@@ -5,6 +5,7 @@ the world's time may be set.
 """
 
 import asyncio
+from dataclasses import dataclass
 from typing import Protocol
 
 
@@ -17,6 +18,19 @@ class Clock(Protocol):
     def __call__(self) -> int: ...
     def steady_ms(self) -> int: ...
     async def sleep(self, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One moment by the world's clock, UTC milliseconds, and by the steady one."""
+
+    utc_ms: int
+    steady_ms: int
+
+
+def moment(clock: Clock) -> Moment:
+    """Now."""
+    return Moment(clock(), clock.steady_ms())
 
 
 async def sleep_unless(event: asyncio.Event, clock: Clock, seconds: float) -> None:

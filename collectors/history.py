@@ -15,6 +15,7 @@ import structlog
 from collectors.archive import Archive, Dump, NotInArchive
 from collectors.binance import DAY_MS, Malformed, start_of
 from collectors.rest import PAGE, BinanceRest, RestAway
+from collectors.right_pages import first_id_since
 from storage.difference import difference
 from storage.held_ids import HeldIds, Run, runs_of
 from storage.intake import MOST_AT_ONCE, Intake, Taken
@@ -135,8 +136,9 @@ class History:
     async def _first_id(self, from_ms: int) -> int | None:
         """The id of the first trade at or after a time; None where there is none yet."""
         if from_ms not in self._first_ids:
-            rows = await _patiently(lambda: self._rest.trades_from_time(self._symbol, from_ms))
-            self._first_ids[from_ms] = int(rows.id[0]) if len(rows) else None
+            self._first_ids[from_ms] = await _patiently(
+                lambda: first_id_since(self._rest, self._symbol, from_ms)
+            )
         return self._first_ids[from_ms]
 
     # The archive

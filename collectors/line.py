@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import structlog
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from collectors.attempts import Attempts, Backoff
+from collectors.attempts import Backoff
 from collectors.clock import Clock, sleep_unless
+from collectors.kept_attempts import KeptAttempts
 from collectors.kept_bars import KeptBars
 from collectors.links import Connection, open_connection
 from collectors.rotation import planned_end
@@ -34,7 +35,7 @@ class Line:
         url: str,
         symbols: Sequence[str],
         *,
-        attempts: Attempts,
+        attempts: KeptAttempts,
         bars: KeptBars,
         clock: Clock,
         timing: Timing,
@@ -128,12 +129,12 @@ class Line:
 
     def _wait_ms(self) -> float:
         now_ms, replacing = self._clock.steady_ms(), bool(self.connections)
-        free_ms = self._attempts.free_ms(now_ms, replacing=replacing)
+        free_in_ms = self._attempts.wait_ms(replacing=replacing)
         pause_ms = self._replace_not_before_ms if replacing else self._not_before_ms
-        return max(free_ms - now_ms, pause_ms - now_ms, self._bars.left_ms("stream", self.host))
+        return max(free_in_ms, pause_ms - now_ms, self._bars.left_ms("stream", self.host))
 
     async def _attempt(self) -> None:
-        self._attempts.made(self._clock.steady_ms())
+        await self._attempts.make()
         try:
             connection = await open_connection(self.url, self.symbols, self._filled, self._clock)
         except InvalidStatus as refusal:
@@ -202,4 +203,4 @@ class Line:
 
 def _retry_after_s(refusal: InvalidStatus) -> float | None:
     value = refusal.response.headers.get("Retry-After", "")
-    return float(value) if value.isdigit() else None
+    return float(value[:9]) if value.isascii() and value.isdigit() else None

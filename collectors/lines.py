@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from collectors.attempts import Attempts
 from collectors.binance import stream_name
 from collectors.clock import Clock
 from collectors.figures import LinkFigures
+from collectors.kept_attempts import KeptAttempts
 from collectors.kept_bars import KeptBars
 from collectors.line import Line
 from collectors.links import Connection
@@ -29,7 +29,13 @@ MOST_NAMES = 7_500
 
 class Lines:
     def __init__(
-        self, urls: Sequence[str], clock: Clock, timing: Timing, filled: asyncio.Event, bars: KeptBars
+        self,
+        urls: Sequence[str],
+        clock: Clock,
+        timing: Timing,
+        filled: asyncio.Event,
+        bars: KeptBars,
+        attempts: KeptAttempts,
     ) -> None:
         self._urls = urls
         self._clock = clock
@@ -37,7 +43,7 @@ class Lines:
         self._filled = filled
         self._bars = bars
         self._lines: list[Line] = []
-        self.attempts = Attempts()
+        self.attempts = attempts
 
     def __len__(self) -> int:
         return len(self._lines)
@@ -47,6 +53,7 @@ class Lines:
 
     def lay(self, symbols: Sequence[str], came_up: Callable[[Connection], None]) -> None:
         """Make the lines for these symbols; they run when they are run."""
+        self.attempts.recall()
         names = [stream_name(symbol) for symbol in symbols]
         for shard in shards(symbols, names, MOST_STREAMS, MOST_NAMES):
             lines = [

@@ -13,10 +13,12 @@ from collectors.clock import Clock
 from collectors.clock_check import ClockCheck
 from collectors.filling import Filling
 from collectors.instruments import REST_AWAY_S
-from collectors.plausibility import CLOCK_SKEW_MS, Mark
+from collectors.plausibility import Mark
+from collectors.posting import Posting
 from collectors.recording import Recording
+from collectors.recordings import Recordings
 from collectors.rest import PAGE, RestAway, RestRefused
-from collectors.stream import Stream
+from collectors.sifting import Sifting
 from collectors.symbol_filling import Newer
 from collectors.timing import Timing
 from collectors.watch import Watch
@@ -36,7 +38,9 @@ class Looks:
         self,
         ledger: TradeLedger,
         filling: Filling,
-        stream: Stream,
+        recordings: Recordings,
+        posting: Posting,
+        sifting: Sifting,
         watch: Watch,
         clock_check: ClockCheck,
         clock: Clock,
@@ -45,7 +49,9 @@ class Looks:
     ) -> None:
         self._ledger = ledger
         self._filling = filling
-        self._stream = stream
+        self._recordings = recordings
+        self._posting = posting
+        self._sifting = sifting
         self._watch = watch
         self._clock_check = clock_check
         self._clock = clock
@@ -82,11 +88,11 @@ class Looks:
 
     def _may_be_asked(self, symbol: str) -> bool:
         """Whether a connection brings it that may be mute, and REST can be asked for what is newer."""
-        return self._stream.recording(symbol).up_since_ms is not None and bool(self._ledger.runs(symbol))
+        return self._recordings.of(symbol).up_since_ms is not None and bool(self._ledger.runs(symbol))
 
     async def at_head(self, symbol: str) -> None:
         """Of a symbol for as long as it is recorded: while the links cannot say that nothing was missed."""
-        while symbol in self._stream.symbols:
+        while symbol in self._recordings.symbols:
             try:
                 pause_s = await self._at_head(symbol)
             except (RestAway, RestRefused) as error:
@@ -98,7 +104,7 @@ class Looks:
         """A symbol that printed nothing since the links came up, or whose stream may be mute on all of them,
         or of which all that comes cannot be: ask REST whether it missed something. How many seconds to wait
         then."""
-        recording, pause_ms = self._stream.recording(symbol), min(LOOK_MS, self._rest_lag_ms)
+        recording, pause_ms = self._recordings.of(symbol), min(LOOK_MS, self._rest_lag_ms)
         if self._ledger.is_behind or not (
             recording.plausibility.is_contested or self._is_unsure(recording, pause_ms)
         ):
@@ -117,7 +123,7 @@ class Looks:
         """Ask REST for what is newer than all that is held, and draw the conclusions; how many rows it has,
         None where that is not known."""
         asked_ms, exchange = self._clock.steady_ms(), self._clock_check.exchange
-        asked_exchange_ms, recording = exchange(), self._stream.recording(symbol)
+        asked_exchange_ms, recording = exchange(), self._recordings.of(symbol)
         head = self._head(recording)
         if head is None:
             return None
@@ -155,7 +161,7 @@ class Looks:
             recording.plausibility.is_what_comes(newest)
             and not self._filling.add(recording.symbol, rows).added.refused
         ):
-            self._stream.begin_anew(recording.symbol, rows)
+            self._sifting.begin_anew(recording.symbol, rows)
         return False
 
     def _note_shown(self, recording: Recording, newer: Newer) -> None:
@@ -166,7 +172,7 @@ class Looks:
         self._watch.note(recording.symbol, newest_id, newest_ms, now_ms, shown_by_rest=True)
         if newer.added.refused:  # by a full memory: they are neither held nor in a gap
             return
-        self._stream.remember(recording.symbol, newer.rows)
+        self._posting.remember(recording.symbol, newer.rows)
         if newer.added.new:
             recording.doubt(newest_ms)
-        recording.reach(min(newest_ms, self._clock_check.exchange() + CLOCK_SKEW_MS))
+        recording.reach(min(newest_ms, self._sifting.latest_ms))

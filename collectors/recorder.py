@@ -5,12 +5,9 @@ arrived before `stop` is in the ledger when `run` returns.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
-
-import structlog
 
 from collectors.certification import Rule
 from collectors.clock import Clock, sleep_unless
@@ -21,18 +18,22 @@ from collectors.filling import Filling
 from collectors.gap_reports import GapReports
 from collectors.instruments import EVERY_S as LISTINGS_S
 from collectors.instruments import Instruments
+from collectors.kept_attempts import KeptAttempts
 from collectors.lines import Lines
 from collectors.looks import REST_LAG_MS, Looks
+from collectors.oddities import Oddities
+from collectors.posting import Posting
+from collectors.recordings import Recordings
 from collectors.rest import BinanceRest, RestUse
+from collectors.sifting import Sifting
 from collectors.stream import Stream
+from collectors.summary import Summary
 from collectors.symbol_filling import FillingState
+from collectors.tasks import cancelled, start, until_either
 from collectors.timing import REAL, Timing
 from collectors.watch import Watch
 from storage.ledger import TradeLedger
 
-log = structlog.get_logger()
-
-SUMMARY_S = 60
 # History is not begun before the exchange has told the time, or so much has passed.
 TIME_WITHIN_S = 5.0
 LINKS_END_S = 2.0
@@ -63,6 +64,7 @@ class Recorder:
         timing: Timing = REAL,
         retention_ms: int | None = None,
         rule: Rule | None = None,
+        attempts: KeptAttempts | None = None,
     ) -> None:
         self._ledger = ledger
         self._rest = rest
@@ -74,47 +76,49 @@ class Recorder:
             ledger, rest, clock, symbols=symbols, addresses=[*stream_urls, rest.base_url]
         )
         self._gaps = GapReports(ledger, clock)
+        self._oddities = Oddities()
         self._filled = asyncio.Event()
         self._stop_pump = asyncio.Event()
-        self._lines = Lines(stream_urls, clock, timing, self._filled, rest.bars)
+        attempts = attempts or KeptAttempts(clock)
+        self._lines = Lines(stream_urls, clock, timing, self._filled, rest.bars, attempts)
         self._filling = Filling(
             ledger,
             rest,
             self._clock_check.exchange,
             self._gaps,
-            symbols=lambda: self._stream.symbols,
+            symbols=lambda: self.symbols,
             warmup_ms=warmup_ms,
             retention_ms=retention_ms,
             rule=rule,
         )
         self._record([])
-        self._disk = Disk(ledger, clock, lambda: self._stream.symbols)
+        self._disk = Disk(ledger, clock, lambda: self.symbols)
 
     # What readers ask
 
     @property
     def symbols(self) -> list[str]:
         """The symbols that are being recorded."""
-        return self._stream.symbols
+        return self._recordings.symbols
 
     def live_until_ms(self, symbol: str) -> int | None:
         """The time up to which a link vouches that no trade of the symbol is unknown; None before any."""
-        return self._stream.recording(symbol).live_until_ms
+        return self._recordings.of(symbol).live_until_ms
 
     def silent_ms(self, symbol: str) -> int:
         """For how long a symbol with a link has been silent without that being odd: as it usually is, or as
         REST has shown, unless its stream may be mute."""
-        recording = self._stream.recording(symbol)
+        recording = self._recordings.of(symbol)
         if recording.up_since_ms is None or recording.is_doubted:
             return 0
         return self._watch.silent_ms(symbol, self._clock.steady_ms())
 
     def warmup(self, symbol: str) -> Warmup | None:
         """What is still being fetched of a recorded symbol; None when nothing is."""
-        if symbol not in self._stream.symbols:
+        if symbol not in self.symbols:
             return None
         missing = self._filling.wanted(symbol)
-        begun = self._ledger.warmup_from_ms(symbol) is not None and self._stream.recording(symbol).is_synced
+        begun = self._ledger.warmup_from_ms(symbol) is not None and self._recordings.of(symbol).is_synced
         if begun and not missing:
             return None
         progress = self._filling.progress(symbol)
@@ -136,13 +140,13 @@ class Recorder:
 
     def figures(self) -> Figures:
         """How recording stands, in figures; from any thread."""
-        counts = self._stream.counts
+        counts = self._oddities.counts
         return Figures(
-            symbols=self._stream.figures(),
+            symbols=self._recordings.figures(),
             links=self._lines.figures(),
             lines=len(self._lines),
             ends=self._lines.ends(),
-            attempts=self._lines.attempts.in_window(self._clock.steady_ms()),
+            attempts=self._lines.attempts.in_window(),
             malformed=counts.malformed,
             dropped=counts.dropped,
             refused=counts.refused,
@@ -164,58 +168,69 @@ class Recorder:
     def _record(self, symbols: Sequence[str]) -> None:
         now_ms = self._clock.steady_ms()
         self._watch = Watch(symbols, self._timing, now_ms, now_ms - self._clock())
-        self._stream = Stream(
+        self._recordings = Recordings(symbols, self._ledger, self._watch, self._clock)
+        self._posting = Posting(self._ledger, self._recordings, self._gaps, self._oddities)
+        sifting = Sifting(
             self._ledger,
-            symbols,
-            self._clock,
+            self._recordings,
+            self._posting,
             self._watch,
-            self._gaps,
+            self._oddities,
+            self._clock_check.exchange,
+        )
+        self._stream = Stream(
+            self._recordings,
+            sifting,
+            self._posting,
+            self._watch,
+            self._oddities,
+            self._clock,
             self._filled,
             self._timing.gather_s,
-            self._clock_check.exchange,
         )
         self._looks = Looks(
             self._ledger,
             self._filling,
-            self._stream,
+            self._recordings,
+            self._posting,
+            sifting,
             self._watch,
             self._clock_check,
             self._clock,
             self._timing,
             self._rest_lag_ms,
         )
+        self._summary = Summary(self._ledger, self._recordings, self._oddities, self._clock)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""
-        await _until_either(stop, self._instruments.until_venue_is_sure())
+        await until_either(stop, self._instruments.until_venue_is_sure())
         self._keep_known_symbols()
-        self._lines.lay(self._stream.symbols, self._stream.add)
+        self._lines.lay(self.symbols, self._stream.add)
         work = {
             "settle": self._settle_forever,
             "flush": self._flush_forever,
-            "summary": self._summarise_forever,
+            "summary": self._summary.run,
             "filters": self._keep_learning,
             "watch": self._watch_forever,
             "silence": self._looks.at_silences,
             "filling": self._fill,
             "clock": self._clock_check.run,
-        } | {f"head {symbol}": partial(self._looks.at_head, symbol) for symbol in self._stream.symbols}
-        pump = asyncio.create_task(lasting("pump", partial(self._stream.pump, self._stop_pump)), name="pump")
-        lines = [
-            asyncio.create_task(lasting("line", line.run), name=f"line {line.host}") for line in self._lines
-        ]
-        tasks = [asyncio.create_task(lasting(name, part), name=name) for name, part in work.items()]
+        } | {f"head {symbol}": partial(self._looks.at_head, symbol) for symbol in self.symbols}
+        pump = start("pump", partial(self._stream.pump, self._stop_pump))
+        lines = [start(f"line {line.host}", line.run) for line in self._lines]
+        tasks = [start(name, part) for name, part in work.items()]
         try:
             await stop.wait()
         finally:
-            await _cancelled([*lines, *tasks])
+            await cancelled([*lines, *tasks])
             await self._lines.close(LINKS_END_S)
             self._stop_pump.set()
             self._stream.wake()
             await pump
-            self._stream.drain()
+            self._posting.drain()
             await self._disk.close()
-            await self._gaps.look(self._stream.symbols)
+            await self._gaps.look(self.symbols)
 
     async def _keep_learning(self) -> None:
         await self._instruments.keep_learning()
@@ -226,8 +241,8 @@ class Recorder:
 
     def _keep_known_symbols(self) -> None:
         """A symbol that the exchange turned out not to know is recorded no more."""
-        for symbol in set(self._stream.symbols) - set(self._instruments.symbols):
-            self._stream.drop(symbol)
+        for symbol in set(self.symbols) - set(self._instruments.symbols):
+            self._recordings.drop(symbol)
 
     async def _fill(self) -> None:
         """Where the wanted history begins, the exchange's time says, if it can be had."""
@@ -243,7 +258,7 @@ class Recorder:
             self._lines.rotate(self._watch, self._ledger.runs)
             self._lines.act_on(self._watch.judge(self._lines.watched(), self._clock.steady_ms()))
 
-    # By the second, by the minute
+    # By the second
 
     async def _settle_forever(self) -> None:
         """Whatever becomes of the disk, what is waited for is not waited for longer."""
@@ -255,40 +270,4 @@ class Recorder:
         while True:
             await self._clock.sleep(self._timing.flush_s)
             await self._disk.flush()
-
-    async def _summarise_forever(self) -> None:
-        while True:
-            began_ms = self._clock.steady_ms()
-            await self._clock.sleep(SUMMARY_S)
-            await self._stream.summarise((self._clock.steady_ms() - began_ms) / 1000)
-
-
-async def lasting(name: str, work: Callable[[], Awaitable[None]]) -> None:
-    """Run `work` to its end; one that fails is logged and begun again."""
-    while True:
-        try:
-            return await work()
-        except Exception:
-            log.exception("task failed", task=name)
-            await asyncio.sleep(1)
-
-
-async def _until_either(stop: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Until `work` is done or `stop` is set, which ends it."""
-    tasks = [asyncio.create_task(work), asyncio.create_task(_set(stop))]
-    done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    for task in done:
-        task.result()
-
-
-async def _set(event: asyncio.Event) -> None:
-    await event.wait()
-
-
-async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+            self._rest.bars.retry()

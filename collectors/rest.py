@@ -41,7 +41,8 @@ PAGE = 1000
 # The exchange gives its own answer up after 10 s, and says so.
 REPLY_S = 15.0
 CONNECT_S = 5.0
-TOO_MANY = (429, 418)
+# How many seconds are waited where a refusal does not say: to the minute's end, and a ban's least.
+TOO_MANY = {429: 60, 418: 120}
 INVALID_SYMBOL = -1121
 
 T = TypeVar("T")
@@ -241,12 +242,12 @@ class BinanceRest:
     def _note(self, reply: httpx.Response, sent_ms: int) -> None:
         self._was_answered = True
         self._replies[str(reply.status_code)] += 1
-        used = reply.headers.get("X-MBX-USED-WEIGHT-1M", "")
-        if used.isdigit():
-            self.budget.seen(int(used), sent_ms)
+        used = _whole(reply.headers.get("X-MBX-USED-WEIGHT-1M", ""))
+        if used is not None:
+            self.budget.seen(used, sent_ms)
         if reply.status_code in TOO_MANY:
-            asked = reply.headers.get("Retry-After", "")
-            seconds = int(asked) if asked.isdigit() else 60
+            asked = _whole(reply.headers.get("Retry-After", ""))
+            seconds = TOO_MANY[reply.status_code] if asked is None else max(1, asked)
             self.bars.bar("rest", self._host, seconds, reply.status_code)
             self._barred[str(reply.status_code)] += 1
             self._barred_s += seconds
@@ -257,3 +258,8 @@ class BinanceRest:
             return parse(body)
         except WireError as error:
             raise RestAway(f"{self.base_url}: {error}") from error
+
+
+def _whole(header: str) -> int | None:
+    """A header's number, what is beyond any use of it cut off; None where it is none."""
+    return int(header[:9]) if header.isascii() and header.isdigit() else None

@@ -19,6 +19,7 @@ from collectors.missing import Floor, Missing
 from collectors.plausibility import CLOCK_SKEW_MS, Mark
 from collectors.rest import BinanceRest, RestAway
 from collectors.rest_bodies import AggTradesPage
+from collectors.right_pages import check_right, first_id_since
 from storage.held_ids import Run
 from storage.ledger import Appended, TradeLedger
 from storage.trades import TradeColumns
@@ -109,11 +110,16 @@ class SymbolFilling:
         successors."""
         runs = self._ledger.runs(self.symbol)
         from_id = min(head.id, runs[-1].last_id if runs else head.id) + 1
-        rows = await self._rest.trades_from_id(self.symbol, from_id, hurried=False)
+        rows = (await self._rest.trades_from_id(self.symbol, from_id, hurried=False)).by_id()
         can_be = head.leads_to(rows.id, np.minimum(rows.time_ms, self._clock() + CLOCK_SKEW_MS))
         if not can_be.all():
             log.warning("page left out", symbol=self.symbol, from_id=from_id, served_from=int(rows.id[0]))
             return None
+        if len(rows) and int(rows.id[0]) > from_id:
+            # A hole; or another symbol's page, which after a long outage can be.
+            if len(rows) == 1:
+                return None
+            await check_right(self._rest, self.symbol, rows)
         if len(rows):
             self.missing.put_off.shows(int(rows.id.max()))
         return self.add(rows)
@@ -132,13 +138,22 @@ class SymbolFilling:
         if not warmup_ms:
             self._ledger.set_warmup(self.symbol, from_ms)
             return
-        first = await self._rest.trades_from_time(self.symbol, from_ms)
-        newest = await self._rest.newest_trades(self.symbol)
-        from_id = int(first.id[0]) if len(first) else None
+        newest = (await self._rest.newest_trades(self.symbol)).by_id()
+        await check_right(self._rest, self.symbol, newest)
+        from_id = await first_id_since(self._rest, self.symbol, from_ms)
+        await self._check_agreement(newest, from_id, from_ms)
         if from_id is not None:
             self._add(newest.take(newest.id >= from_id))
         self._ledger.set_warmup(self.symbol, from_ms, from_id)
         log.info("warm-up begins", symbol=self.symbol, from_ms=from_ms, missing=self.missing.wanted())
+
+    async def _check_agreement(self, newest: TradeColumns, from_id: int | None, from_ms: int) -> None:
+        """Raises `RestAway` where the newest rows and what is said to have begun since do not fit."""
+        agrees = (from_id is not None) is bool((newest.time_ms >= from_ms).any())
+        if not len(newest):
+            agrees &= not len(await self._rest.trades_from_id(self.symbol, 0))
+        if not agrees:
+            raise RestAway(f"{self._rest.base_url}: contradicts itself about what was traded since {from_ms}")
 
     async def fetch(self, page: Page) -> None:
         answer = await self._rest.page_from_id(self.symbol, page.from_id, hurried=not page.known_absent)
@@ -186,6 +201,8 @@ class SymbolFilling:
         """A page that jumps ahead may have been asked for ids before the exchange's history.
 
         Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
+        A page that is repeated seems to jump too, and to begin there; but asked from the next id on, it is no
+        answer, and what comes then does not begin there.
         """
         missing, now_ms = self.missing, self._clock.steady_ms()
         if missing.floor_is_fresh():
@@ -193,14 +210,15 @@ class SymbolFilling:
         before = missing.floor
         missing.floor = Floor(before.first_id if before is not None else 0, now_ms)
         try:
+            await self._rest.trades_from_id(self.symbol, jumped_to + 1, hurried=False)
             oldest = await self._rest.trades_from_id(self.symbol, 0, hurried=False)
         except RestAway:
             missing.floor = before
             raise
         runs = self._ledger.runs(self.symbol)
-        if not len(oldest) or not runs or not jumped_to <= int(oldest.id[0]) <= runs[-1].last_id:
+        if not len(oldest) or not runs or not int(oldest.id[0]) == jumped_to <= runs[-1].last_id:
             return
-        begins = int(oldest.id[0])
+        begins = jumped_to
         missing.floor = Floor(begins, now_ms)
         history = self._ledger.history_wanted(self.symbol)
         if history is not None and history.first_id < begins:

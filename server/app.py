@@ -17,9 +17,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from collectors.instruments import NoSymbols
+from collectors.kept_attempts import KeptAttempts
 from collectors.kept_bars import KeptBars
-from collectors.recorder import Recorder, lasting
+from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
+from collectors.tasks import start
 from server.access.setup import access_of
 from server.bounds import Bounds
 from server.charts.worker import Charts
@@ -66,6 +68,7 @@ def create_app(settings: Settings, bounds: Bounds | None = None) -> Starlette:
         warmup_ms=settings.warmup_ms,
         clock=wall_clock,
         retention_ms=settings.retention_ms,
+        attempts=KeptAttempts(wall_clock, settings.data_dir),
     )
     limits = Limits(settings.retention_ms, settings.max_disk)
     upkeep = Upkeep(ledger, settings.data_dir, limits, wall_clock)
@@ -152,7 +155,7 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
 @asynccontextmanager
 async def running(upkeep: Upkeep) -> AsyncIterator[None]:
     """Upkeep while the body runs."""
-    task = asyncio.create_task(lasting("upkeep", upkeep.run))
+    task = start("upkeep", upkeep.run)
     try:
         yield
     finally:

@@ -91,7 +91,9 @@ def _of_all(figures: Figures) -> Iterator[Metric]:
     yield GaugeMetricFamily("tapedeck_links", "Links that are up.", value=len(figures.links))
     yield GaugeMetricFamily("tapedeck_links_wanted", "Links that should be up.", value=figures.lines)
     yield GaugeMetricFamily(
-        "tapedeck_link_attempts", "Attempts to open a link in the last 300 s.", value=figures.attempts
+        "tapedeck_link_attempts",
+        "Attempts to open a link in the last 300 s, restarts included.",
+        value=figures.attempts,
     )
     yield GaugeMetricFamily(
         "tapedeck_flush_seconds", "How long the last write to the disk took.", value=figures.flush_s

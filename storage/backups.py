@@ -14,6 +14,7 @@ from storage.errors import StoreLocked, StoreUnavailable
 from storage.inventory import Inventory, inventories
 from storage.ledger import TradeLedger
 from storage.ledger_files import is_locked, leveldb_files
+from storage.whole_files import sync_directory
 
 # Without it nothing takes a directory for a ledger, so it is copied last.
 CURRENT = "CURRENT"
@@ -79,7 +80,7 @@ def _put_in_place(target: Path) -> Iterator[Path]:
         _settle(making)
         if making != target:
             making.rename(target)
-        _sync(target.parent)
+        sync_directory(target.parent)
     except BaseException:
         _remove(making, keep=making == target)
         raise
@@ -112,15 +113,7 @@ def _settle(directory: Path) -> None:
     for entry in directory.iterdir():
         if entry.is_file():
             entry.chmod(0o600)
-    _sync(directory)
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_directory(directory)
 
 
 def _remove(making: Path, *, keep: bool) -> None:

@@ -33,8 +33,8 @@ from storage.ledger_files import (
     mend_logs,
     refuse_damage,
     set_aside,
-    sync_directory,
 )
+from storage.whole_files import sync_directory
 
 # Values are dense, so compression costs CPU and gains little; reads are ranges, so a Bloom filter and a
 # large cache do nothing.

@@ -6,9 +6,8 @@ what ends early leaves nothing.
 
 import gzip
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol
@@ -17,6 +16,7 @@ from storage.export import HEADER, arrow_schema, arrow_table, csv_lines
 from storage.held_ids import HeldIds, Run, runs_of
 from storage.rollups import canonical_rows
 from storage.trades import TradeColumns
+from storage.whole_files import whole_file
 
 Form = Literal["parquet", "csv"]
 
@@ -81,7 +81,7 @@ def file_of_rows(path: Path, form: Form, *, force: bool = False) -> Iterator[Row
     """
     if path.exists() and not (force and path.is_file()):
         raise FileExistsError(0, "exists already" if path.is_file() else "is no file", str(path))
-    with _whole_file(path) as file:
+    with whole_file(path) as file:
         if form == "parquet":
             with parquet_rows(file) as rows:
                 yield rows
@@ -91,21 +91,6 @@ def file_of_rows(path: Path, form: Form, *, force: bool = False) -> Iterator[Row
                 yield CsvRows(zipped)
         else:
             yield CsvRows(file)
-
-
-@contextmanager
-def _whole_file(path: Path) -> Iterator[IO[bytes]]:
-    making = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        with making.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        making.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            making.unlink()
-        raise
 
 
 class CsvRows:

@@ -16,14 +16,16 @@ from pathlib import Path
 from storage.errors import LEFT, CorruptRecord, StoreLocked, StoreUnavailable
 from storage.leveldb_format import Manifest, framed, manifest_of, read_log
 from storage.leveldb_tables import FOOTER, check_footer, check_index, damaged_blocks, sound_blocks, table_of
+from storage.whole_files import PARTIAL, put, sync_directory
 
 # Given up when the disk is full: LevelDB needs room even to delete, and recording goes on in it for days.
 RESERVE = "RESERVE"
 PROBE = "PROBE"
 CHECKPOINTS = "checkpoints"
 IMPORTS = "imports"
-# What the exchange has asked not to be asked, and until when; written as `BARS.<random>` and renamed.
+# What the exchange has asked not to be asked, and until when; when links were opened of late.
 BARS = "BARS"
+ATTEMPTS = "ATTEMPTS"
 # There from before a new database's first file until its first records are on disk.
 NEW = "NEW"
 DAMAGED = "damaged-"
@@ -40,6 +42,7 @@ NOT_LEVELDB = {
     IMPORTS,
     NEW,
     BARS,
+    ATTEMPTS,
 }
 NOT_LEVELDB |= {"access"}  # whom the server has let in, a directory of its own
 
@@ -62,7 +65,7 @@ class FileDamage:
 
 def is_leveldb(name: str) -> bool:
     """Whether a file in the directory is LevelDB's and holds data."""
-    return name not in NOT_LEVELDB and not name.startswith((DAMAGED, f"{BARS}."))
+    return name not in NOT_LEVELDB and not name.startswith(DAMAGED) and not name.endswith(PARTIAL)
 
 
 def leveldb_files(path: Path) -> list[Path]:
@@ -197,7 +200,7 @@ def damaged_logs(path: Path, *, checksums: bool = True) -> list[Path]:
 def mend_logs(logs: Sequence[Path]) -> None:
     """Leave what is sound of these logs."""
     for log in logs:
-        _replace(log, framed(read_log(log.read_bytes()).records))
+        put(log, framed(read_log(log.read_bytes()).records))
 
 
 def mend_tables(path: Path) -> None:
@@ -210,17 +213,7 @@ def mend_tables(path: Path) -> None:
         except CorruptRecord:
             blocks = list(sound_blocks(contents))
             if blocks:
-                _replace(table, table_of(blocks))
-
-
-def _replace(file: Path, contents: bytes) -> None:
-    making = file.with_suffix(".partial")
-    with making.open("wb") as written:
-        written.write(contents)
-        written.flush()
-        os.fsync(written.fileno())
-    making.replace(file)
-    sync_directory(file.parent)
+                put(table, table_of(blocks))
 
 
 def set_aside(path: Path, files: Sequence[Path]) -> Path:
@@ -251,11 +244,3 @@ def copy(file: Path, target: Path) -> None:
         except OSError:  # a file system without links
             pass
     shutil.copyfile(file, target / file.name)
-
-
-def sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

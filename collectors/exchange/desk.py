@@ -128,6 +128,8 @@ class Desk:
             answer = self._hit(placed.fault, answer, self._last_pages.get(path))
             if answer is not before:
                 placed.hit()
+                if isinstance(placed.fault, RestRepeat) and placed.fault.stuck:
+                    page = None
         if page is not None:
             self._last_pages[path] = page
         return answer

@@ -235,7 +235,9 @@ class RestShort(RestFault, frozen=True, kw_only=True):
 
 
 class RestRepeat(RestFault, frozen=True, kw_only=True):
-    """The page that was sent before comes again."""
+    """The page that was due before comes again; `stuck`: the same one, whatever is asked."""
+
+    stuck: bool = False
 
 
 class RestReply(RestFault, frozen=True, kw_only=True):

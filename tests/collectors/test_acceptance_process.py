@@ -1,5 +1,6 @@
 """Acceptance with real processes: `tapedeck serve` paused and killed beside an exchange that goes on."""
 
+import json
 import math
 import random
 import signal
@@ -14,7 +15,7 @@ import pytest
 
 from collectors.exchange.faults import Drop, End, RestLimit
 from storage.ledger import TradeLedger
-from storage.ledger_files import BARS
+from storage.ledger_files import ATTEMPTS, BARS
 from tests.levers import PATIENCE_S, Levers, held, metrics, missing, private_mb, until, until_written
 from tests.levers import head as newest
 from tests.processes import Process, environment_for, exchange, server, start
@@ -177,7 +178,8 @@ def test_after_kill_9_at_any_trade_the_store_is_the_exchanges(tmp_path: Path, ki
 
 @pytest.mark.timeout(300)
 def test_a_ban_outlives_a_kill_and_binds_the_commands_beside_it(tmp_path: Path) -> None:
-    """Nobody asks on: not the server that is started anew, and no backfill."""
+    """Nobody asks on: not the server that is started anew, and no backfill. Nor are attempts to open a link
+    forgotten."""
     symbol, began_s = "BTCUSDT", time.monotonic()
     with exchange("--control-port=0", "--history-hours=1") as urls, Levers(urls) as levers:
 
@@ -199,10 +201,12 @@ def test_a_ban_outlives_a_kill_and_binds_the_commands_beside_it(tmp_path: Path) 
             with start(*command, environment=environment_for(urls, tmp_path)) as backfill:
                 backfill.until("still barred")
                 process.child.kill()
-        served = statuses()["200"]
+        served, attempts = statuses()["200"], len(json.loads((tmp_path / ATTEMPTS).read_bytes()))
+        assert attempts
         with server(urls, tmp_path) as (process, url):
             assert any("still barred" in line for line in process.lines)  # before it answers
             until(lambda: statuses()["200"] > served)
             until(lambda: not missing(url, symbol))
+            assert metrics(url)["tapedeck_link_attempts"] > attempts
         assert statuses()["418"] == 1
         assert levers.report()["self_inflicted"] == []

@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
-from collectors.bars import LONGEST_MS, Bar, Bars, Moment, NoBars, decoded, encoded
+from collectors.bars import LONGEST_MS, Bar, Bars
+from collectors.clock import Moment
 from collectors.exchange import Exchange, GeneratedMarket, VirtualClock
 from collectors.exchange.faults import RestLimit
 from collectors.kept_bars import LOOK_MS, KeptBars
@@ -71,27 +74,11 @@ def test_the_same_bar_read_again_after_the_time_was_set_is_no_other_one(step_ms:
     assert not bars.learn(asked(600), later(600_001, set_by_ms=step_ms))
 
 
-@given(
-    st.lists(st.builds(Bar, st.just("rest"), st.text(), st.integers(0, 599), st.integers(0), st.integers(0)))
-)
-def test_what_is_kept_is_read_as_it_was(bars: list[Bar]) -> None:
-    kept = [bar for bar in bars if max(bar.asked_ms, bar.until_ms) < 2**63]
-    assert decoded(encoded(kept)) == kept
-
-
-@pytest.mark.parametrize(
-    "text", [b"", b"{}", b"[1]", b"\xff", b'[{"what":"rest"}]', b"[" * 5_000, b"\0" * 64]
-)
-def test_what_is_no_list_of_bars_is_refused(text: bytes) -> None:
-    with pytest.raises(NoBars):
-        decoded(text)
-
-
 # The file
 
 
 def kept(path: Path, *bars: Bar) -> None:
-    path.write_bytes(encoded(bars))
+    path.write_bytes(msgspec.json.encode(bars))
 
 
 def left_s(bars: KeptBars, host: str = "a") -> float:
@@ -170,6 +157,48 @@ def test_a_file_that_cannot_be_read_or_written_is_told_of_once_and_stops_nothing
     assert warnings == ["bars not read"] * (1 if damage == "text" else 2) + ["still barred"] * (
         damage == "text"
     )
+
+
+def test_a_file_that_could_not_be_read_once_is_read_again_although_it_looks_the_same(tmp_path: Path) -> None:
+    """Its size, its time and its inode are what they were."""
+    path, clock = tmp_path / BARS, VirtualClock(NOW.utc_ms, speed=0)
+    sound = msgspec.json.encode([asked(40)])
+    path.write_bytes(b"\0" * len(sound))
+    before = path.stat()
+    bars = KeptBars(clock, tmp_path)
+    assert left_s(bars) == 0
+    with path.open("r+b") as file:
+        file.write(sound)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    clock.advance(LOOK_MS)
+    assert left_s(bars) == 39
+
+
+def test_a_bar_that_could_not_be_written_is_written_once_the_disk_takes_it(tmp_path: Path) -> None:
+    async def run() -> None:
+        clock = VirtualClock(NOW.utc_ms, speed=0)
+        in_the_way = tmp_path / BARS / "in the way"
+        in_the_way.mkdir(parents=True)
+        bars = KeptBars(clock, tmp_path)
+        bars.bar("rest", "a", 40, 418)
+        for _ in range(3):
+            await bars.written()
+            bars.retry()
+        await bars.written()
+        in_the_way.rmdir()
+        in_the_way.parent.rmdir()
+        bars.retry()
+        await bars.written()
+        assert left_s(KeptBars(clock, tmp_path)) == 40
+        written = (tmp_path / BARS).stat()
+        bars.retry()
+        await bars.written()
+        assert (tmp_path / BARS).stat() == written
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    warnings = [line["event"] for line in logs if line["log_level"] == "warning"]
+    assert warnings == ["bars not read", "still barred"]
 
 
 def test_a_directory_with_nothing_but_bars_becomes_a_ledger_and_keeps_them(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 
 from collectors.clock_check import ClockCheck, Offset
 from collectors.exchange import Exchange, GeneratedMarket
-from collectors.exchange.faults import ClockSkew
+from collectors.exchange.faults import ClockSkew, RestSlow
 from collectors.rest import BinanceRest
 from tests.clock import wall_ms
 
@@ -37,6 +37,26 @@ def test_an_offset_is_measured_told_of_when_it_begins_and_ends_and_counted_with(
     told = [line for line in logs if line["event"].startswith("clock")]
     assert [line["log_level"] for line in told] == ["warning", "info"]
     assert told[0]["offset_ms"] < -5_000
+
+
+def test_of_a_slow_answer_the_least_that_the_exchanges_time_can_be_is_counted_with() -> None:
+    """It is of when the question came, which nobody here knows."""
+
+    async def run() -> None:
+        async with (
+            Exchange(
+                GeneratedMarket(symbols=["BTCUSDT"], rate=0.01), clock=wall_ms, faults=[RestSlow(delay_s=0.3)]
+            ) as exchange,
+            BinanceRest(exchange.rest_url, wall_ms) as rest,
+        ):
+            check = ClockCheck(rest, wall_ms)
+            found = await check.compare()
+            assert found.round_trip_ms >= 300
+            late_ms = wall_ms() - check.exchange()
+            assert 298 <= late_ms <= found.round_trip_ms + 2
+            assert abs(wall_ms.steady_ms() + rest.budget.offset_ms - check.exchange()) <= 2
+
+    asyncio.run(run())
 
 
 def test_an_offset_within_half_of_a_slow_round_trip_is_no_offset() -> None:

@@ -1,5 +1,7 @@
 """Gaps from when they open until they are closed, and who closed them: against plain sets of ids."""
 
+import sys
+import threading
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -168,3 +170,44 @@ def test_each_missing_id_is_told_of_once_with_who_closed_it(
     assert not gaps.is_following
     assert Counter(gaps.counts.closed_ids) == Counter(world.by.values())
     assert gaps.counts.recovered_ids == world.recovered
+
+
+def test_counts_are_read_from_another_thread_while_gaps_close() -> None:
+    """As /metrics is: each time all of them, and none goes back."""
+    followers, over, failures = [GapFollower()], threading.Event(), list[BaseException]()
+    most = 0
+
+    def scrape() -> None:
+        nonlocal most
+        try:
+            while not over.is_set():
+                gaps, before = followers[-1], 0
+                for _ in range(20):
+                    closed = gaps.counts.closed_ids
+                    assert before <= len(closed)
+                    before = len(closed)
+                most = max(most, before)
+        except BaseException as failure:
+            failures.append(failure)
+
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    scraper = threading.Thread(target=scrape)
+    scraper.start()
+    try:
+        for _ in range(3_000):
+            gaps = GapFollower()
+            followers[:] = [gaps]
+            gaps.look([gap(10, 14), gap(20, 24), gap(30, 34)], 1, 0)
+            gaps.brought("stream", [run(10, 14)])
+            gaps.look([gap(20, 24), gap(30, 34)], 1, 1)
+            gaps.brought("rest", [run(20, 24)])
+            gaps.look([gap(30, 34)], 1, 1)
+            gaps.look([gap(30, 32)], 1, 1)
+            gaps.look([], 33, 1)
+    finally:
+        over.set()
+        scraper.join()
+        sys.setswitchinterval(interval_s)
+    assert not failures, failures
+    assert most > 0

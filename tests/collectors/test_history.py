@@ -12,6 +12,7 @@ import pytest
 from collectors.archive import Archive, DumpDamaged
 from collectors.binance import DAY_MS, start_of
 from collectors.exchange import Exchange, Habits
+from collectors.exchange.faults import RestRepeat
 from collectors.history import Day, History, OtherTape, days_between
 from collectors.rest import BinanceRest
 from storage.errors import StoreUnavailable
@@ -190,6 +191,22 @@ def test_an_archive_of_another_exchange_is_refused_before_a_row_is_taken(
             with pytest.raises(OtherTape, match="nothing was taken"):
                 await at.fill(YESTERDAY)
             assert len(at.held()) == 0
+
+    asyncio.run(run())
+
+
+def test_a_page_of_another_question_makes_no_day_complete(tmp_path: Path) -> None:
+    """It is of the same symbol and begins within the day, whose end is held."""
+
+    async def run() -> None:
+        async with scene(tmp_path / "l") as at:
+            printed = truth(YESTERDAY)
+            at.ledger.append(SYMBOL, printed.take(slice(len(printed) // 2, None)))
+            await at.rest.trades_from_id(SYMBOL, int(printed.id[len(printed) // 2 + 10]))
+            at.exchange.inject(RestRepeat(count=1))
+            [day] = await at.fill(YESTERDAY)
+            assert not day.complete_before
+            assert rows_of(at.held()) == rows_of(printed)
 
     asyncio.run(run())
 

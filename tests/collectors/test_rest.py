@@ -2,13 +2,15 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from collectors.bars import LONGEST_MS
 from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
 from collectors.exchange.faults import RestSlow
 from collectors.request_weight import GUARD_MS, WeightBudget
@@ -49,6 +51,76 @@ def test_minutes_are_those_of_the_exchanges_clock() -> None:
     budget.offset_ms = -20_000
     assert budget.wait_ms(29, MINUTE + 30_000) == 0
     assert budget.wait_ms(29, MINUTE + 60_000) == 20_000
+
+
+class Counted:
+    """What the exchange counts, minute by minute of its own clock."""
+
+    def __init__(self) -> None:
+        self.minutes: Counter[int] = Counter()
+
+    def takes(self, weight: int, now_ms: int) -> int:
+        self.minutes[now_ms // 60_000] += weight
+        return self.minutes[now_ms // 60_000]
+
+
+def spent(
+    budget: WeightBudget, trips_ms: Sequence[int], *, pause_ms: int, at_once: int, begin_ms: int, end_ms: int
+) -> list[int]:
+    """By whole minutes of the exchange's: requests of weight 4 from some moment on as soon as the budget lets
+    them, so many at once, each of which takes its time to the exchange and as long back. The steady clock
+    begins 30 s before a minute of the exchange's."""
+    exchange, ahead_ms = Counted(), MINUTE - GUARD_MS - 30_000
+    flying: list[tuple[int, int, int, bool]] = []  # when something happens, when it was sent, used, is back
+    number = 0
+    for now_ms in range(begin_ms, end_ms, pause_ms):
+        for event in sorted(each for each in flying if each[0] <= now_ms):
+            due_ms, sent_ms, used, is_back = event
+            flying.remove(event)
+            if is_back:
+                budget.seen(used, sent_ms)
+            else:
+                flying.append(
+                    (due_ms + due_ms - sent_ms, sent_ms, exchange.takes(4, due_ms + ahead_ms), True)
+                )
+        while len(flying) < at_once and budget.wait_ms(4, now_ms) == 0:
+            flying.append((now_ms + trips_ms[number % len(trips_ms)], now_ms, 0, False))
+            number += 1
+    return [used for _, used in sorted(exchange.minutes.items())]
+
+
+@given(
+    st.lists(st.integers(1, 8_000), min_size=1, max_size=12),
+    st.integers(0, 15_000),
+    st.integers(1, 40),
+    st.sampled_from([25, 90, 400]),
+    st.integers(0, 60_000),
+)
+@example([60], 14_000, 4, 25, 31_000)
+def test_by_the_least_that_the_exchanges_time_can_be_no_minute_is_overspent(
+    trips_ms: list[int], told_late_ms: int, at_once: int, pause_ms: int, begin_ms: int
+) -> None:
+    """However long the answer took that told it, and whatever requests take over the turn of a minute: no
+    more than is under way at once is spent beyond the share."""
+    budget = WeightBudget(limit=600)
+    budget.offset_ms = MINUTE - GUARD_MS - 30_000 - told_late_ms
+    minutes = spent(
+        budget, trips_ms, pause_ms=pause_ms, at_once=at_once, begin_ms=begin_ms, end_ms=begin_ms + 90_000
+    )
+    assert 0 < max(minutes) <= 500 + 4 * at_once
+
+
+@pytest.mark.parametrize("told_late_ms", [0, 700, 14_000])
+@pytest.mark.parametrize(("trips_ms", "at_once"), [([60], 4), ([1_700, 2_300, 2_000], 8)])
+def test_a_slow_answer_about_the_time_has_no_minute_pay_for_the_one_before(
+    told_late_ms: int, trips_ms: list[int], at_once: int
+) -> None:
+    """A request that the exchange counts to the minute before would spend all of the new one at once; the
+    middle of a round trip, by which clocks are compared for people, could be such a moment."""
+    budget = WeightBudget(limit=600)
+    budget.offset_ms = MINUTE - GUARD_MS - 30_000 - told_late_ms
+    minutes = spent(budget, trips_ms, pause_ms=25, at_once=at_once, begin_ms=0, end_ms=270_000)
+    assert min(minutes[1:-1]) > 300
 
 
 def test_a_request_heavier_than_the_share_still_goes_alone() -> None:
@@ -121,12 +193,14 @@ def test_the_announced_limit_is_never_passed() -> None:
 
 
 @asynccontextmanager
-async def saying(body: bytes) -> AsyncIterator[str]:
+async def saying(body: bytes, status: int = 200, headers: str = "") -> AsyncIterator[str]:
     """The address of a REST that answers everything so."""
+    told = f"HTTP/1.1 {status} So\r\nConnection: close\r\nContent-Length: {len(body)}\r\n"
+    told += f"{headers}\r\n\r\n" if headers else "\r\n"
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
-        writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        writer.write(told.encode("latin-1") + body)
         await writer.drain()
         writer.close()
 
@@ -143,6 +217,32 @@ def test_rows_that_cannot_be_read_are_counted_each_time_that_they_come() -> None
             for _ in range(2):
                 assert (await rest.trades_from_id("BTCUSDT", 7)).id.tolist() == [7]
             assert rest.use.malformed_rows == 4
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "seconds"),
+    [
+        (429, "Retry-After: 7", 7),
+        (429, "Retry-After: 0", 1),
+        (429, "", 60),
+        (418, "", 120),
+        (418, "Retry-After: \u00b2", 120),
+        (429, "Retry-After: " + "9" * 5_000, LONGEST_MS // 1000),
+        (429, "X-MBX-USED-WEIGHT-1M: \u00b2\r\nRetry-After: 7", 7),
+        (418, "Retry-After: 7.5", 120),
+    ],
+)
+def test_whatever_a_refusal_says_it_is_obeyed_for_a_while(status: int, headers: str, seconds: int) -> None:
+    """A ban lasts two minutes at least; a second that is nearly over is a second."""
+
+    async def run() -> None:
+        clock = VirtualClock(MINUTE, speed=0)
+        async with saying(b"{}", status, headers) as url, BinanceRest(url, clock) as rest:
+            with pytest.raises(RestAway, match=str(status)):
+                await rest.newest_trades("BTCUSDT")
+            assert rest.bars.left_ms("rest", url.removeprefix("http://")) == seconds * 1000
 
     asyncio.run(run())
 

@@ -92,6 +92,21 @@ async def test_errors_can_be_flat_as_documented(market: GeneratedMarket, clock: 
         assert reply == {"code": 2, "msg": "Invalid request: invalid stream", "id": 1}
 
 
+@pytest.mark.parametrize("path", ["/stream?streams=", "/ws/"])
+async def test_an_address_of_more_than_1024_streams_is_too_long_and_refused_alone(
+    exchange: Exchange, path: str
+) -> None:
+    """With the shortest names that there are: websockets reads no more than 8 KiB of an address."""
+    async with connect(exchange, path + "/".join(["a@trade"] * 1_000)) as link:
+        assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == ["a@trade"]
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(exchange, path + "/".join(["a@trade"] * 1_025)):
+                pass
+        assert refused.value.response.status_code == 414
+        assert (await asked(link, "LIST_SUBSCRIPTIONS"))["result"] == ["a@trade"]
+        assert exchange.links == 1
+
+
 async def test_too_many_streams_are_an_error_or_the_end(market: GeneratedMarket, clock: Clock) -> None:
     streams = [f"s{i}@aggTrade" for i in range(1025)]
     for code in (None, 1008):
