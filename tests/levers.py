@@ -52,6 +52,10 @@ class Levers:
     def inject(self, fault: AnyFault) -> None:
         self._client.post("/control/faults", content=msgspec.json.encode(fault)).raise_for_status()
 
+    def advance(self, seconds: float) -> None:
+        """Move its clock on at once."""
+        self._client.post("/control/clock", json={"advance_s": seconds}).raise_for_status()
+
     def clear(self) -> None:
         self._client.delete("/control/faults").raise_for_status()
 
@@ -114,6 +118,12 @@ def until_written(url: str) -> None:
     wanted = all_held()
     # What is held is read first: more of it may be on the disk than is said here, never less.
     until(lambda: all_held() - metrics(url)["tapedeck_ledger_unwritten_trades"] >= wanted)
+
+
+def until_history(process: Process, url: str, symbol: str) -> None:
+    """Until the history of a first start is held; what is missing is known once it has begun."""
+    until(lambda: any("warm-up begins" in line and symbol in line for line in process.lines))
+    until(lambda: metrics(url)[f'tapedeck_history_missing{{symbol="{symbol}"}}'] == 0)
 
 
 def private_mb(process: Process) -> float:

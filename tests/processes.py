@@ -3,9 +3,11 @@
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,7 +15,8 @@ from pathlib import Path
 from typing import Any, Self
 
 ROOT = Path(__file__).parents[1]
-START_S = 30
+START_S = 60
+LAST_WORDS_S = 10
 # Of a server's last words, with a test that failed.
 LINES = 80
 
@@ -25,14 +28,17 @@ class Process:
     child: subprocess.Popen[str]
     lines: list[str] = field(default_factory=list)
     _said: "queue.Queue[str]" = field(default_factory=queue.Queue)
+    _listener: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.child.kill()
         self.child.wait()
+        self._heard_out()
 
     def _listen(self) -> None:
         assert self.child.stdout is not None
@@ -52,7 +58,29 @@ class Process:
                 return line
 
     def wait(self, within_s: float) -> int:
-        return self.child.wait(within_s)
+        """Its status, once it has ended and all that it said is in `lines`."""
+        status = self.child.wait(within_s)
+        self._heard_out()
+        return status
+
+    def stop(self, sent: signal.Signals) -> tuple[int, float]:
+        """Its status, and how many seconds of its own it took to end."""
+        before_s = self.own_s()
+        self.child.send_signal(sent)
+        os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+        took_s = self.own_s() - before_s
+        return self.wait(START_S), took_s
+
+    def own_s(self) -> float:
+        """A clock without the time for which the machine kept its main thread waiting for a core."""
+        told = Path(f"/proc/{self.child.pid}/schedstat")
+        waited_ns = int(told.read_text().split()[1]) if told.exists() else 0
+        return time.monotonic() - waited_ns / 1e9
+
+    def _heard_out(self) -> None:
+        """A child of its own that still runs may say more, which is not waited for."""
+        if self._listener is not None:
+            self._listener.join(LAST_WORDS_S)
 
 
 def inherited() -> dict[str, str]:
@@ -77,9 +105,10 @@ def start(*command: str, environment: dict[str, str] | None = None) -> Process:
 
 @contextmanager
 def exchange(*options: str) -> Iterator[dict[str, Any]]:
-    """`tapedeck exchange` on a free port; its URLs and symbols."""
+    """`tapedeck exchange` on a free port; its URLs and symbols. No part of it may fail on the way."""
     with start(sys.executable, "-m", "server.cli", "exchange", "--port=0", *options) as process:
         yield json.loads(process.until("rest_url"))
+    assert not [line for line in process.lines if "Traceback" in line], "".join(process.lines[-LINES:])
 
 
 def environment_for(urls: dict[str, Any], data_dir: Path, **settings: object) -> dict[str, str]:
@@ -109,4 +138,4 @@ def server(urls: dict[str, Any], data_dir: Path, **settings: object) -> Iterator
             raise
         if process.child.poll() is None:
             process.child.terminate()
-            process.wait(10)
+            process.wait(30)

@@ -164,6 +164,10 @@ class Exchange:
         """The newest id that has been printed."""
         return self.market.first_id_from(symbol, self._press.printed_ms + 1) - 1
 
+    def due_id(self, symbol: str) -> int:
+        """The newest id that is due: printing is behind where the machine is. Faults begin after it."""
+        return self.market.first_id_from(symbol, self._clock() + 1) - 1
+
     async def printed(self, symbol: str, trade_id: int) -> None:
         """Until the trade has been printed: the moment to kill a client, say."""
         while self.printed_id(symbol) < trade_id:  # noqa: ASYNC110  what is waited for is a time

@@ -28,6 +28,7 @@ from server.recorder_metrics import RecorderMetrics
 from server.rest_metrics import RestMetrics
 from storage.ledger import TradeLedger
 from storage.trades import Gap, TradeColumns
+from tests.clock import fast_clock
 from tests.levers import samples
 
 START_MS = 20_660 * 86_400_000 + 15 * 3_600_000 + 30_000  # 2026-07-26 15:00:30Z
@@ -206,7 +207,7 @@ async def rig(
     `limits` are the real ones unless time begins faster than is fair; give `FAST_LIMITS` to a run that turns
     so fast later.
     """
-    clock = VirtualClock(start_ms, speed=speed)
+    clock = fast_clock(start_ms, speed=speed)
     chosen = limits or (FAIR_LIMITS if speed <= FAIR_SPEED else FAST_LIMITS)
     with logged() as logs:
         async with Exchange(market, clock=clock, limits=chosen, poll_s=0.01, faults=faults) as exchange:

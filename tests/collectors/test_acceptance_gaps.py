@@ -124,6 +124,7 @@ def test_links_that_end_all_at_once_and_hardly_come_back_lose_nothing(
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
             await run.pass_time(5)
+            fetched = run.metric("tapedeck_rest_trades_total")
             run.inject(End(how="reset"), refused)
             await run.pass_time(20)
             await run.until(lambda: len(run.exchange.report().links) >= (6 if replaced else 4))
@@ -131,8 +132,8 @@ def test_links_that_end_all_at_once_and_hardly_come_back_lose_nothing(
             report = await run.judged()
             assert all(report.faults_hit.values())
             assert report.faults_hit["refuse"] >= 2
-            await run.told_of_gaps()
-            assert run.metric("tapedeck_gap_trades_closed_total", by="rest") > 0
+            # A look at the silence may bring it before a link shows that there is a gap.
+            assert run.metric("tapedeck_rest_trades_total") > fetched
 
     asyncio.run(run())
 
@@ -160,7 +161,7 @@ def test_what_the_exchange_lacks_is_certified_and_what_it_finds_later_is_fetched
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=10), speed=20, limits=FAST_LIMITS) as run:
             await run.pass_time(5)
-            soon = run.exchange.printed_id("BTCUSDT") + 40
+            soon = run.exchange.due_id("BTCUSDT") + 40
             run.inject(
                 Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 4),
                 Hole(symbols=("BTCUSDT",), first_id=soon + 50, last_id=soon + 52, until_s=600),

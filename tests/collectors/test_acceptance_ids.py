@@ -37,7 +37,7 @@ def test_a_wrong_id_is_left_out_and_loses_itself_alone(
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
             await run.pass_time(5)
-            soon = run.exchange.printed_id("BTCUSDT") + 50
+            soon = run.exchange.due_id("BTCUSDT") + 50
             places = {"first_id": soon, "last_id": soon, "symbols": ("BTCUSDT",)}
             run.inject(Stale(back=back, again=False, links=links, **places))  # type: ignore[arg-type]
             await run.until(lambda: run.head("BTCUSDT") > soon + 100)
@@ -149,7 +149,7 @@ def test_another_content_under_an_id_that_rest_brought_first_is_a_conflict_too(t
         async with rig(tmp_path, at_rates(BTCUSDT=20), speed=20) as run:
             await run.pass_time(5)
             run.late_ms = None  # the streams are mute
-            soon = run.exchange.printed_id("BTCUSDT") + 20
+            soon = run.exchange.due_id("BTCUSDT") + 20
             run.inject(
                 Drop(first_id=soon, last_id=soon + 2_400),
                 Stale(back=500, again=False, links=(1,), first_id=soon + 2_401, last_id=soon + 2_410),

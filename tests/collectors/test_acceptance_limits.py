@@ -34,7 +34,7 @@ def test_a_limit_is_obeyed_to_the_second_and_links_stay_up(tmp_path: Path, statu
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=50), speed=SPEED, limits=FAST_LIMITS) as run:
             await run.pass_time(5)
-            soon = run.exchange.printed_id("BTCUSDT") + 20
+            soon = run.exchange.due_id("BTCUSDT") + 20
             limited_from_ms = run.clock()
             run.inject(RestLimit(status=status, seconds=seconds), Drop(first_id=soon, last_id=soon))  # type: ignore[arg-type]
             await run.until(lambda: run.exchange.report().statuses.get(str(status), 0) > 0)

@@ -46,7 +46,7 @@ def test_no_malformed_frame_ends_anything_and_each_is_counted(
     async def run() -> None:
         async with rig(tmp_path, at_rates(BTCUSDT=50), speed=10) as run:
             await run.pass_time(5)
-            soon = run.exchange.printed_id("BTCUSDT") + 50
+            soon = run.exchange.due_id("BTCUSDT") + 50
             run.inject(
                 *(
                     Malformed(kind=kind, instead=instead, first_id=soon + 20 * n, last_id=soon + 20 * n)
@@ -120,7 +120,7 @@ def test_ids_that_fall_back_on_one_link_are_conflicts_and_lose_nothing(tmp_path:
         async with rig(tmp_path, at_rates(BTCUSDT=50, ETHUSDT=20), speed=20) as run:
             await run.pass_time(5)
             run.late_ms = 1_000  # what link 1 lacks comes with the other's texts
-            soon = run.exchange.printed_id("BTCUSDT") + 50
+            soon = run.exchange.due_id("BTCUSDT") + 50
             asked = run.pages
             # Apart from each other, so that link 1 has brought each older trade itself.
             run.inject(

@@ -19,7 +19,7 @@ from collectors.kept_bars import LOOK_MS, KeptBars
 from collectors.rest import BinanceRest, RestAway
 from storage.ledger import TradeLedger
 from storage.ledger_files import BARS
-from tests.clock import SteppedClock, wall_ms
+from tests.clock import SteppedClock, fast_clock, wall_ms
 
 NOW = Moment(1_700_000_000_000, 5_000_000)
 HOUR_MS = 3_600_000
@@ -219,7 +219,7 @@ def test_a_directory_with_nothing_but_bars_becomes_a_ledger_and_keeps_them(tmp_p
 
 def test_the_next_process_asks_nothing_until_the_bar_of_the_one_before_is_over(tmp_path: Path) -> None:
     async def run() -> None:
-        clock = VirtualClock(NOW.utc_ms, speed=20)
+        clock = fast_clock(NOW.utc_ms, speed=20)
         async with Exchange(GeneratedMarket(symbols=["BTCUSDT"]), clock=clock, poll_s=0.01) as exchange:
             exchange.inject(RestLimit(status=429, seconds=30))
             async with BinanceRest(exchange.rest_url, clock, bars=KeptBars(clock, tmp_path)) as rest:
@@ -243,7 +243,7 @@ def test_a_bar_is_neither_shortened_nor_lengthened_by_a_time_that_is_set(
     tmp_path: Path, step_ms: int
 ) -> None:
     async def run() -> None:
-        world = VirtualClock(NOW.utc_ms, speed=20)
+        world = fast_clock(NOW.utc_ms, speed=20)
         clock = SteppedClock(world)
         bars = KeptBars(clock, tmp_path)
         async with (
@@ -287,7 +287,8 @@ def test_until_a_reply_has_told_what_was_used_requests_go_one_by_one() -> None:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             async with BinanceRest(url, clock) as rest:
                 asking = [asyncio.create_task(rest.newest_trades("BTCUSDT")) for _ in range(8)]
-                done, waiting = await asyncio.wait(asking, timeout=1)
+                await asyncio.wait(asking, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+                done, waiting = await asyncio.wait(asking, timeout=0.5)
                 assert (len(done), len(waiting), most) == (1, 7, 1)
                 clock.speed = 1_000
                 async with asyncio.timeout(30):

@@ -36,7 +36,7 @@ from collectors.gap_reports import GapReports
 from collectors.plausibility import Mark
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
-from tests.clock import SteppedClock
+from tests.clock import SteppedClock, fast_clock
 
 START_MS = 1_764_070_000_000 // 3_600_000 * 3_600_000 + 1_800_000
 HOUR_MS = 3_600_000
@@ -92,7 +92,7 @@ class World:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
 
-    async def until(self, condition: Callable[[], bool], within_s: float = 30) -> None:
+    async def until(self, condition: Callable[[], bool], within_s: float = 90) -> None:
         async with asyncio.timeout(within_s):
             while not condition():  # noqa: ASYNC110  what is waited for is the ledger's content
                 await asyncio.sleep(0.005)
@@ -125,7 +125,7 @@ def in_a_world(
     """Run a story; afterwards the exchange has nothing to say against the client."""
 
     async def run() -> None:
-        clock = VirtualClock(START_MS, speed=speed)
+        clock = fast_clock(START_MS, speed=speed)
         market = GeneratedMarket(symbols=list(symbols), rate=rate)
         async with Exchange(market, clock=clock, faults=faults, limits=limits) as exchange:
             with TradeLedger.open(path / "l") as ledger:

@@ -54,12 +54,12 @@ def recorded_under(script: Script, path: Path, *, trades: int = 400) -> tuple[Re
                 async with recording(ledger, exchange, links=2):
                     await until(lambda: len(held(ledger)) > 100)
                     asked = exchange.report().requests.get("/api/v3/aggTrades", 0)
-                    soon = exchange.printed_id("BTCUSDT") + 50
+                    soon = exchange.due_id("BTCUSDT") + 100
                     for fault in script(soon):
                         exchange.inject(fault)
                     await exchange.printed("BTCUSDT", soon + trades)
                     await until(lambda: int(held(ledger).id[-1]) >= soon + trades)
-                    await until(lambda: not ledger.gaps("BTCUSDT"), within_s=40)
+                    await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
                     rows, report = held(ledger), exchange.report()
                 found = exchange.difference("BTCUSDT", rows)
                 assert not found, found
@@ -92,7 +92,7 @@ def test_a_link_that_ends_in_any_way_is_replaced_while_the_other_goes_on(tmp_pat
 
 def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
     report, _ = recorded_under(
-        lambda _: [End(), Refuse(until_s=1), RestLag(ms=2_000, head_first=True, until_s=12)],
+        lambda _: [End(), Refuse(until_s=1), RestLag(ms=6_000, head_first=True, until_s=12)],
         tmp_path,
         trades=1_000,
     )
@@ -157,8 +157,8 @@ def test_a_hole_of_the_exchange_is_certified_while_recording_goes_on_and_filled_
                 rule = Rule(tries=3, over_ms=1_000, again_ms=1_000)
                 async with recording(ledger, exchange, links=2, rule=rule) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
-                    soon = exchange.printed_id("BTCUSDT") + 50
-                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=4))
+                    soon = exchange.due_id("BTCUSDT") + 100
+                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=6))
                     await until(lambda: [gap.state for gap in ledger.gaps("BTCUSDT")] == ["certified"])
                     known_ms = recorder.live_until_ms("BTCUSDT")
                     assert known_ms is not None

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from collectors.exchange import Exchange, VirtualClock
+from collectors.exchange import Exchange
 from collectors.exchange.faults import Drop, End, Refuse
 from collectors.timing import REAL, Timing
 from storage.ledger import TradeLedger
-from tests.clock import SteppedClock
+from tests.clock import SteppedClock, fast_clock
 
 from .acceptance import FAST_LIMITS, START_MS, Rig, at_rates, recording
 
@@ -28,7 +28,7 @@ async def stepped(
 ) -> AsyncIterator[tuple[Rig, SteppedClock]]:
     """A recorder on two links whose time is to be set, or is off from the start, beside an exchange whose
     time is right."""
-    world = VirtualClock(START_MS, speed=SPEED)
+    world = fast_clock(START_MS, speed=SPEED)
     clock, market = SteppedClock(world), at_rates(BTCUSDT=20, ETHUSDT=5)
     clock.step_ms = step_ms
     async with Exchange(market, clock=world, limits=FAST_LIMITS, poll_s=0.01) as exchange:

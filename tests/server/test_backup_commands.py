@@ -12,6 +12,7 @@ from storage.backup_series import alone_in, backups_in, name_of
 from storage.ledger import TradeLedger
 from tests import processes
 from tests.clock import wall_ms
+from tests.levers import until_history
 from tests.server.test_commands_beside_a_server import command, until_recorded
 from tests.tapes import START_MS, rows_of, run_of
 
@@ -129,13 +130,14 @@ def test_backups_at_a_thousand_trades_a_second_equal_the_ledger_of_their_moment(
         processes.exchange(f"--rate={1_000 / 18}", "--weight-limit=60000") as urls,
         processes.server(urls, ledger, WARMUP_HOURS="0.003") as (process, url),
     ):
+        until_history(process, url, "BTCUSDT")
         until_recorded(url, 5_000)
         for kept in (1, 2):
             done = command(ledger, "backup", series, "--keep", 2)
             assert (done.returncode, done.stderr) == (0, "")
             assert len(backups_in(series)) == kept
         process.child.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         assert not [line for line in process.lines if "Traceback" in line or '"level": "error"' in line]
     with TradeLedger.open(ledger) as held:
         assert len(held.runs("BTCUSDT")) == 1

@@ -15,7 +15,7 @@ from storage.ledger import TradeLedger
 from storage.rollups import digest_of
 from tests import processes
 from tests.clock import wall_ms
-from tests.levers import held, missing, until
+from tests.levers import held, missing, until, until_history
 from tests.storage.test_export import rows_of_csv, rows_of_parquet
 from tests.tapes import rows_of
 
@@ -54,6 +54,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         processes.exchange(FAST, "--weight-limit=60000") as urls,
         processes.server(urls, ledger, WARMUP_HOURS="0.01") as (process, url),
     ):
+        until_history(process, url, "BTCUSDT")
         until_recorded(url, 10_000)
         told = status(ledger)
         assert (told["in_use"], told["venue"]) == (True, "simulated")
@@ -84,7 +85,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
         assert list((ledger / "checkpoints").iterdir()) == []
         process.child.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(30) == 0
         assert not [line for line in process.lines if "Traceback" in line or '"level": "error"' in line]
         assert sum("checkpoint made" in line for line in process.lines) >= 5
 
@@ -116,7 +117,7 @@ def test_an_export_that_is_stopped_leaves_neither_file_nor_checkpoint(tmp_path: 
             assert len(list((ledger / "checkpoints").iterdir())) == 1
             assert [entry.suffix for entry in out.iterdir()] == [".partial"]
             child.child.terminate()
-            assert child.wait(10) == 128 + signal.SIGTERM
+            assert child.wait(30) == 128 + signal.SIGTERM
             assert "Traceback" not in "".join(child.lines)
         assert list((ledger / "checkpoints").iterdir()) == []
         assert list(out.iterdir()) == []

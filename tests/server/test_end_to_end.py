@@ -32,6 +32,7 @@ from tests import processes
 from tests.analytics import oracle
 from tests.analytics.oracle import Print
 from tests.clock import wall_ms
+from tests.levers import Levers, until_written
 from tests.server.desks import FLOW_TOOLS
 from tests.tapes import rows_of
 
@@ -169,7 +170,10 @@ def assert_vacuums_are_of(answer: dict[str, Any], trades: TradeColumns) -> None:
     assert len(answer["vacuums"]) == min(10, len(interior))
     core = oracle.core(volume)
     baseline = oracle.exact_sum(Fraction(volume[r]) for r in core) / len(core)
-    assert math.isclose(float(answer["baseline_row_volume"]), float(baseline), rel_tol=1e-6, abs_tol=1e-5)
+    told = answer["baseline_row_volume"]
+    decimals = len(told.partition(".")[2])  # the lot's
+    assert decimals >= 4
+    assert abs(float(Fraction(told) - baseline)) < 0.500001 * 10**-decimals
     last = prints[-1].price
     assert Decimal(answer["last"]) == last
     end_ms = milliseconds(answer["meta"]["window"]["end"])
@@ -311,29 +315,25 @@ def test_a_stop_at_500_trades_a_second_takes_less_than_5_s_and_loses_nothing(
 ) -> None:
     market = GeneratedMarket(1, rate=500 / 18)
 
-    async def run(process: processes.Process, url: str) -> tuple[int, float, int]:
+    async def run(levers: Levers, process: processes.Process, url: str) -> tuple[int, float, int]:
         async with connected(url, "mcp") as client:
             await wait_for_trades(client, 1_000)
         async with httpx.AsyncClient(timeout=30, trust_env=False) as http:
             streams = [http.stream("GET", f"{url}/sse") for _ in range(3)]
             for stream in streams:
                 assert (await stream.__aenter__()).status_code == 200
-            signalled_ms = wall_ms()
-            process.child.send_signal(sent)
-            started = time.monotonic()
-            status = await asyncio.to_thread(process.wait, 10)
-            took_s = time.monotonic() - started
-        return signalled_ms, took_s, status
+            printed = levers.printed("BTCUSDT")
+            status, took_s = await asyncio.to_thread(process.stop, sent)
+        return printed, took_s, status
 
-    with processes.exchange(FAST) as urls:
+    with processes.exchange(FAST, "--control-port=0") as urls, Levers(urls) as levers:
         with processes.server(urls, tmp_path / "l") as (process, url):
-            signalled_ms, took_s, status = asyncio.run(run(process, url))
+            last_id, took_s, status = asyncio.run(run(levers, process, url))
             assert took_s < 5
             assert status == (130 if sent == signal.SIGINT else 0)
             assert not [line for line in process.lines if "Traceback" in line or '"level": "error"' in line]
         held = recorded(tmp_path / "l")
-        # The exchange prints every 25 ms; what was printed 100 ms before the signal had arrived.
-        assert int(held.time_ms[-1]) >= signalled_ms - 100
+        assert int(held.id[-1]) >= last_id
         printed = market.trades("BTCUSDT", int(held.time_ms[0]), int(held.time_ms[-1]) + 1)
         printed = printed.take((printed.id >= held.id[0]) & (printed.id <= held.id[-1]))
         assert rows_of(held) == rows_of(printed)
@@ -353,13 +353,11 @@ def test_a_stop_with_questions_under_way_takes_less_than_5_s_and_crashes_nothing
             await wait_for_trades(client, 10_000)
         asking = [asyncio.create_task(keep_asking(url)) for _ in range(6)]
         await asyncio.sleep(1)
-        process.child.terminate()
-        started = time.monotonic()
-        status = await asyncio.to_thread(process.wait, 10)
+        stopped = await asyncio.to_thread(process.stop, signal.SIGTERM)
         for task in asking:
             task.cancel()
         await asyncio.gather(*asking, return_exceptions=True)
-        return status, time.monotonic() - started
+        return stopped
 
     with (
         processes.exchange("--weight-limit=60000") as urls,
@@ -387,9 +385,10 @@ def test_kill_9_loses_nothing_that_was_flushed_and_doubles_nothing(tmp_path: Pat
         for round_ in range(kills):
             with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.05") as (process, url):
                 seen = asyncio.run(some_trades(url))
-                time.sleep(2.5 + 0.37 * (round_ % 5))  # past the next flush, at another moment each time
+                until_written(url)
+                time.sleep(0.37 * (round_ % 5))  # at another moment each time
                 process.child.kill()
-                process.wait(5)
+                process.wait(30)
             with TradeLedger.open(tmp_path / "l") as ledger:
                 held = ledger.trades("BTCUSDT", 0, 2 * wall_ms())
                 assert int(held.id[-1]) >= max(seen, heads[-1])
@@ -400,7 +399,7 @@ def test_kill_9_loses_nothing_that_was_flushed_and_doubles_nothing(tmp_path: Pat
         with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.05") as (process, url):
             asyncio.run(some_trades(url))
             process.child.terminate()
-            process.wait(10)
+            process.wait(30)
     held = recorded(tmp_path / "l")
     printed = market.trades("BTCUSDT", int(held.time_ms[0]), int(held.time_ms[-1]) + 1)
     printed = printed.take((printed.id >= held.id[0]) & (printed.id <= held.id[-1]))
@@ -411,7 +410,7 @@ def test_a_second_server_on_the_same_ledger_ends_with_one_line(tmp_path: Path) -
     with processes.exchange() as urls, processes.server(urls, tmp_path / "l"):
         environment = processes.environment_for(urls, tmp_path / "l")
         with processes.start(sys.executable, "-m", "server.cli", "serve", environment=environment) as second:
-            assert second.wait(20) == 1
+            assert second.wait(60) == 1
             second.until("open in another process")
             assert len(second.lines) == 1
 
@@ -420,7 +419,7 @@ def test_an_exchange_that_knows_none_of_the_symbols_ends_the_start_with_a_clear_
     with processes.exchange() as urls:
         environment = processes.environment_for(urls, tmp_path / "l", SYMBOLS="NOPEUSDT")
         with processes.start(sys.executable, "-m", "server.cli", "serve", environment=environment) as process:
-            assert process.wait(20) == 1
+            assert process.wait(60) == 1
             said = "".join(process.lines)
             assert "unknown symbol" in said
             assert "NOPEUSDT" in said
@@ -461,10 +460,10 @@ def test_a_foreign_host_or_origin_is_refused_without_a_traceback(tmp_path: Path)
 
 def test_the_demo_answers_within_ten_seconds(tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
-    started = time.monotonic()
     with processes.start(
         sys.executable, "-m", "server.cli", "demo", "--port=0", environment={"TMPDIR": str(tmp_path / "tmp")}
     ) as process:
+        started_s = process.own_s()
         url = process.until("MCP over SSE").split()[-1].removesuffix("/sse")
 
         async def run() -> dict[str, Any]:
@@ -473,7 +472,7 @@ def test_the_demo_answers_within_ten_seconds(tmp_path: Path) -> None:
                 return await ask(client, "get_volume_profile", symbol="btc")
 
         answer = asyncio.run(run())
-        assert time.monotonic() - started < 10
+        assert process.own_s() - started_s < 10
         assert answer["meta"]["market"] == "simulated"
 
         async def kinds() -> list[str]:
@@ -483,5 +482,5 @@ def test_the_demo_answers_within_ten_seconds(tmp_path: Path) -> None:
 
         assert asyncio.run(kinds()) == ["text", "image"]
         process.child.terminate()
-        process.wait(10)
+        process.wait(30)
     assert list((tmp_path / "tmp").iterdir()) == []

@@ -47,7 +47,7 @@ def test_a_server_says_that_it_answers_that_it_lives_and_that_it_stops(
             while (message := next_message(heard)) == ["WATCHDOG=1"]:
                 pass
             assert message == ["STOPPING=1"]
-            assert process.wait(10) == 0
+            assert process.wait(30) == 0
 
 
 def test_a_loop_that_is_held_up_falls_silent(

@@ -79,8 +79,9 @@ def test_the_judge_names_every_trade_that_a_ledger_lacks(
     """Of a hundred trades the first two need not be held, and two near the end exist nowhere; what lies
     between two trades that are held counts in any case."""
     with Levers(urls) as levers:
-        first = levers.printed("BTCUSDT") + 200  # in some tenths of a second
+        first = levers.printed("BTCUSDT") + 1_000  # in two seconds, or when the clock is moved on
         levers.inject(Hole(symbols=("BTCUSDT",), first_id=first + 95, last_id=first + 96))
+        levers.advance(5)
         levers.printed("BTCUSDT", first + 99)
         rows = levers.rows("BTCUSDT", first, 100)
         assert len(rows) == 98

@@ -142,7 +142,7 @@ def test_a_full_disk_loses_nothing_and_needs_no_restart(disk: Path, reserve: boo
                     assert ledger.condition.error is not None
                     assert "No space left" in ledger.condition.error
                     assert ledger.condition.unwritten >= BATCH * feed.failures
-                assert len(answers) > before
+                until(lambda: len(answers) > before)
             until(feed.step)
             assert ledger.condition.unwritten == 0
             assert ledger.condition.error is None

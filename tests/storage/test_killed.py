@@ -1,5 +1,6 @@
 """kill -9 at any moment, under load, while hours are sealed, sealed again, deleted, compacted and copied."""
 
+import itertools
 import random
 import subprocess
 import sys
@@ -95,7 +96,8 @@ def test_kill_9_at_any_moment_loses_nothing_acknowledged_and_doubles_nothing(
     tmp_path: Path, kills: int
 ) -> None:
     path, told, chance = tmp_path / "ledger", Told(), random.Random(kills)
-    for _ in range(kills):
+    works = {"flushed", "sealed", "expired", "compacted", "copied"}
+    for life in itertools.count(1):
         command = [sys.executable, "-m", "tests.storage.busy", str(path), str(chance.randrange(10**6))]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as child:
             assert child.stdout is not None
@@ -107,4 +109,6 @@ def test_kill_9_at_any_moment_loses_nothing_acknowledged_and_doubles_nothing(
                 told.take(line)
         told.forget_waiting()
         assert_nothing_lost(path, told)
-    assert {"flushed", "sealed", "expired", "compacted", "copied"} <= told.works.keys()
+        # What comes in a life is by chance, and where it ends by the machine.
+        if life >= kills and works <= told.works.keys():
+            break

@@ -398,7 +398,7 @@ def test_closing_ends_questions_under_way(path: Path) -> None:
         thread.start()
     ledger.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert len(ended) == 4
 
 

@@ -164,7 +164,7 @@ async def test_what_waits_for_a_trickling_link_is_bounded(market: GeneratedMarke
     ):
         for _ in range(60):
             clock.advance(1_000)
-            await asyncio.sleep(0.005)
+            await exchange.caught_up()
             if exchange.links == 0:
                 break
         await until(lambda: exchange.report().links[0].ending == "1008 Slow reader")

@@ -1,11 +1,13 @@
 """A clock that runs faster than the world, and an exchange that keeps all its times by it."""
 
 import asyncio
+import time
 
 import pytest
 
 from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
 from collectors.exchange.faults import End
+from tests.clock import LONGEST_TURN_S, fast_clock
 
 from .conftest import OPENED_MS
 from .sockets import connect, ended, ids_of, until
@@ -50,9 +52,19 @@ async def test_a_sleeper_wakes_by_the_clock_even_when_it_is_moved() -> None:
         await sleeping
 
 
+async def test_a_machine_that_leaves_the_loop_alone_takes_no_more_than_a_turn_of_a_fast_clock() -> None:
+    clock = fast_clock(OPENED_MS, speed=1_000)
+    before_ms = clock()
+    time.sleep(0.3)  # noqa: ASYNC251  it is the point
+    stood_ms = clock()
+    assert stood_ms <= before_ms + LONGEST_TURN_S * 1_000_000
+    assert clock() == stood_ms
+    await until(lambda: clock() > stood_ms)
+
+
 async def test_hours_pass_in_seconds() -> None:
     """Pings, a link's whole life and its trades; nobody is punished for the haste."""
-    clock = VirtualClock(OPENED_MS, speed=0)
+    clock = fast_clock(OPENED_MS, speed=0)
     slow = GeneratedMarket(1, symbols=["BTCUSDT"], rate=0.05)
     # A busy machine is not the client's fault.
     limits = Limits(link_lifetime_s=7_200, pong_timeout_s=3_600, messages_per_s=1_000)
@@ -76,7 +88,7 @@ async def test_hours_pass_in_seconds() -> None:
 
 
 async def test_scripted_times_are_the_clocks() -> None:
-    clock = VirtualClock(OPENED_MS, speed=10_000)
+    clock = fast_clock(OPENED_MS, speed=10_000)
     market = GeneratedMarket(1, symbols=["BTCUSDT"], rate=0.001)
     limits = Limits(pong_timeout_s=36_000, messages_per_s=10_000)
     async with (
