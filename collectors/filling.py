@@ -1,7 +1,7 @@
 """Filling: the first start's history and whatever the links did not bring, fetched over REST.
 
 Invariant: of all symbols the newest missing ids go first; REST that is away is left alone, and a symbol that
-it refuses holds up no other.
+it refuses, or contradicts itself about, holds up no other.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.gap_reports import LOOKED_AT, GapReports
 from collectors.plausibility import Mark
-from collectors.rest import BinanceRest, RestAway, RestRefused
+from collectors.rest import BinanceRest, RestAway, RestContradicts, RestError, RestRefused
 from collectors.symbol_filling import FillingState, Newer, Progress, SymbolFilling
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
@@ -149,19 +149,20 @@ class Filling:
     # Asking
 
     async def _guarded(self, work: "Page | str") -> None:
-        """REST that is away is left alone for a while, a symbol that it refuses too."""
+        """REST that is away is left alone for a while; so is a symbol that it refuses, or contradicts itself
+        about."""
         symbol = work if isinstance(work, str) else work.symbol
         known = self._of(symbol)
         try:
             await (known.begin(self._warmup_ms) if isinstance(work, str) else known.fetch(work))
+        except RestContradicts as error:
+            self._leave_symbol_alone(known, "rest contradicts itself", error, FIRST_AWAY_MS)
         except RestAway as error:
             self._leave_alone(str(error))
         except RestRefused as refusal:
-            tell = log.debug if known.not_before_ms else log.warning
-            known.not_before_ms = self._clock.steady_ms() + LONGEST_AWAY_MS
-            tell("rest refused", symbol=symbol, error=str(refusal), retry_s=LONGEST_AWAY_MS / 1000)
+            self._leave_symbol_alone(known, "rest refused", refusal, LONGEST_AWAY_MS)
         else:
-            known.not_before_ms = 0
+            known.away_ms = known.not_before_ms = 0
             self._answered()
         finally:
             if isinstance(work, str):
@@ -178,6 +179,16 @@ class Filling:
             log.warning("rest away", error=error)
         self._away_ms = min(max(2 * self._away_ms, FIRST_AWAY_MS), LONGEST_AWAY_MS)
         self._not_before_ms = now_ms + self._away_ms
+
+    def _leave_symbol_alone(self, known: SymbolFilling, event: str, error: RestError, least_ms: int) -> None:
+        """As `_leave_alone`, of one symbol."""
+        now_ms = self._clock.steady_ms()
+        if now_ms < known.not_before_ms:
+            return
+        tell = log.debug if known.away_ms else log.warning
+        known.away_ms = min(max(2 * known.away_ms, least_ms), LONGEST_AWAY_MS)
+        known.not_before_ms = now_ms + known.away_ms
+        tell(event, symbol=known.symbol, error=str(error), retry_s=known.away_ms / 1000)
 
     def _answered(self) -> None:
         if self._away_ms:

@@ -52,12 +52,17 @@ class RestError(Exception):
     """The exchange's REST did not answer a request.
 
     RestError
-    ├── RestAway       no answer, or one that is none: retry later
-    └── RestRefused    the exchange's own error, with its code
+    ├── RestAway               no answer, or one that is none: retry later
+    │   └── RestContradicts    answers about a symbol that do not fit the question or each other
+    └── RestRefused            the exchange's own error, with its code
     """
 
 
 class RestAway(RestError):
+    pass
+
+
+class RestContradicts(RestAway):
     pass
 
 
@@ -168,13 +173,13 @@ class BinanceRest:
     async def page_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> AggTradesPage:
         """Up to 1,000 rows from `first_id` on, and what could not be read of them.
 
-        The exchange jumps ahead where its history begins later. Raises `RestAway` for a page of earlier ids,
-        which is the answer to another question.
+        The exchange jumps ahead where its history begins later. Raises `RestContradicts` for a page of
+        earlier ids, which is the answer to another question.
         """
         query: dict[str, str | int] = {"symbol": symbol, "fromId": first_id, "limit": PAGE}
         page = await self._agg_trades(query, hurried=hurried)
         if len(page.trades) and int(page.trades.id.min()) < first_id:
-            raise RestAway(f"{self.base_url}: id {page.trades.id.min()} in a page from {first_id} on")
+            raise RestContradicts(f"{self.base_url}: id {page.trades.id.min()} in a page from {first_id} on")
         return page
 
     async def trades_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> TradeColumns:

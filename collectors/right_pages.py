@@ -1,10 +1,11 @@
 """Whether a page of REST is the answer to what was asked: rows name neither their symbol nor the question.
 
-Invariant: what a page changes for good it changes only once REST has said the same in answer to another
-question, one that no repeated page can answer; else REST counts as away.
+Invariant: what a page changes for good it changes only once REST has said the same of most rows in answer to
+another question, one that no repeated page can answer; else it contradicts itself. Of most, since an id may
+have been given twice, or be told anew between two answers.
 """
 
-from collectors.rest import BinanceRest, RestAway
+from collectors.rest import BinanceRest, RestContradicts
 from storage.difference import difference
 from storage.trades import TradeColumns
 
@@ -23,15 +24,15 @@ async def first_id_since(rest: BinanceRest, symbol: str, start_ms: int) -> int |
     _check_same(rest, rows, around)
     before = around.take(around.id < first_id)
     if (before.time_ms >= start_ms + SLACK_MS).any():
-        raise RestAway(f"{rest.base_url}: id {first_id} is not the first one since {start_ms}")
+        raise RestContradicts(f"{rest.base_url}: id {first_id} is not the first one since {start_ms}")
     if not len(before):
         await check_right(rest, symbol, rows)
     return first_id
 
 
 async def check_right(rest: BinanceRest, symbol: str, rows: TradeColumns) -> None:
-    """Raises `RestAway` where REST has other rows than these, which are in id order, from the second one on;
-    one row alone proves nothing, and passes."""
+    """Raises `RestContradicts` where REST has other rows than these, which are in id order, from the second
+    one on; one row alone proves nothing, and passes."""
     if len(rows) > 1:
         again = await rest.trades_from_id(symbol, int(rows.id[0]) + 1)
         _check_same(rest, rows, again.by_id())
@@ -39,5 +40,7 @@ async def check_right(rest: BinanceRest, symbol: str, rows: TradeColumns) -> Non
 
 def _check_same(rest: BinanceRest, rows: TradeColumns, others: TradeColumns) -> None:
     compared = difference(rows, others)
-    if len(compared.left) or not compared.same:
-        raise RestAway(f"{rest.base_url}: a page from id {int(rows.id[0])} on that is not what was asked for")
+    if compared.same <= len(compared.left):
+        raise RestContradicts(
+            f"{rest.base_url}: a page from id {int(rows.id[0])} on that is not what was asked for"
+        )

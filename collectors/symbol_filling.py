@@ -17,7 +17,7 @@ from collectors.gap_follower import GapCounts
 from collectors.gap_reports import GapReports
 from collectors.missing import Floor, Missing
 from collectors.plausibility import CLOCK_SKEW_MS, Mark
-from collectors.rest import BinanceRest, RestAway
+from collectors.rest import BinanceRest, RestAway, RestContradicts
 from collectors.rest_bodies import AggTradesPage
 from collectors.right_pages import check_right, first_id_since
 from storage.held_ids import Run
@@ -66,7 +66,8 @@ class Newer:
 
 class SymbolFilling:
     """`missing` is what is asked for, not before `not_before_ms` (by the steady clock) where REST refuses the
-    symbol; `beginning` while it is asked where the history of a first start begins."""
+    symbol or contradicts itself about it, for `away_ms` each time; `beginning` while it is asked where the
+    history of a first start begins."""
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class SymbolFilling:
         self.missing = Missing(symbol, ledger, clock, retention_ms, rule)
         self.progress = Progress(clock.steady_ms())
         self.beginning = False
-        self.not_before_ms = 0
+        self.away_ms = self.not_before_ms = 0
         self._ledger = ledger
         self._rest = rest
         self._clock = clock
@@ -148,12 +149,14 @@ class SymbolFilling:
         log.info("warm-up begins", symbol=self.symbol, from_ms=from_ms, missing=self.missing.wanted())
 
     async def _check_agreement(self, newest: TradeColumns, from_id: int | None, from_ms: int) -> None:
-        """Raises `RestAway` where the newest rows and what is said to have begun since do not fit."""
+        """Raises `RestContradicts` where the newest rows and what is said to have begun since do not fit."""
         agrees = (from_id is not None) is bool((newest.time_ms >= from_ms).any())
         if not len(newest):
             agrees &= not len(await self._rest.trades_from_id(self.symbol, 0))
         if not agrees:
-            raise RestAway(f"{self._rest.base_url}: contradicts itself about what was traded since {from_ms}")
+            raise RestContradicts(
+                f"{self._rest.base_url}: what was traded since {from_ms} is not of one tape"
+            )
 
     async def fetch(self, page: Page) -> None:
         answer = await self._rest.page_from_id(self.symbol, page.from_id, hurried=not page.known_absent)

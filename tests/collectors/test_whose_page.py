@@ -2,13 +2,20 @@
 neither. What they would change for good is proven by asking again, so that nothing is poisoned.
 """
 
+import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from collectors.exchange.faults import RestRepeat
+from collectors.exchange import GeneratedMarket
+from collectors.exchange.faults import RestRepeat, RestShort
 from collectors.plausibility import MOST_PER_MS, Mark
-from collectors.rest import RestAway
+from collectors.rest import BinanceRest, RestAway, RestContradicts
+from collectors.right_pages import first_id_since
+from storage.trades import TradeColumns
+from tests.clock import wall_ms
 
 from .test_filling import HOUR_MS, START_MS, World, X, in_a_world, minutes_ago
 
@@ -72,3 +79,62 @@ def test_after_an_outage_no_page_of_another_symbol_is_taken_for_its_newest_trade
         world.assert_complete(below)
 
     in_a_world(tmp_path, story, symbols=BOTH, speed=10)
+
+
+def test_a_symbol_about_which_rest_contradicts_itself_holds_up_no_other_and_is_told_of_once(
+    tmp_path: Path,
+) -> None:
+    """Its pages hold a single row, which proves nothing."""
+
+    async def story(world: World) -> None:
+        async with world.filling(symbols=BOTH, warmup_ms=HOUR_MS) as filling:
+            await world.until(lambda: bool(world.ledger.runs("BTCUSDT")) and not filling.wanted("BTCUSDT"))
+            await world.pass_time(10)
+            assert world.ledger.warmup_from_ms("ETHUSDT") is None
+            await world.until(lambda: world.ledger.warmup_from_ms("ETHUSDT") is not None)
+        world.assert_complete("BTCUSDT")
+
+    with capture_logs() as logs:
+        faults = [RestShort(symbols=("ETHUSDT",), rows=1, until_s=30)]
+        in_a_world(tmp_path, story, faults=faults, symbols=BOTH, speed=20)
+    warnings = [(line["event"], line["symbol"]) for line in logs if line["log_level"] == "warning"]
+    assert warnings == [("rest contradicts itself", "ETHUSDT")]
+
+
+class _Told(BinanceRest):
+    """Says what it was given; `moved` rows come by id otherwise than by time."""
+
+    def __init__(self, rows: TradeColumns, moved: TradeColumns) -> None:
+        super().__init__("http://127.0.0.1:9", wall_ms)
+        self._rows = rows
+        self._by_id = TradeColumns.concat([moved, rows]).by_id()
+
+    async def trades_from_time(self, symbol: str, start_ms: int) -> TradeColumns:
+        return self._rows.take(self._rows.time_ms >= start_ms)
+
+    async def trades_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> TradeColumns:
+        return self._by_id.take(self._by_id.id >= first_id)
+
+
+@pytest.mark.parametrize(("moved", "is_right"), [(1, True), (49, True), (50, False), (100, False)])
+def test_one_row_told_otherwise_makes_no_other_page_of_it_and_most_of_them_do(
+    moved: int, is_right: bool
+) -> None:
+    """An id that was given twice, on both sides of midnight, comes by id with its first trade, by time with
+    the other."""
+
+    async def run() -> None:
+        before, since = (
+            market.trades(X, START_MS - HOUR_MS, START_MS),
+            market.trades(X, START_MS, START_MS + HOUR_MS).take(slice(0, 100)),
+        )
+        others = replace(since, time_ms=since.time_ms - 1).take(slice(0, moved))
+        async with _Told(TradeColumns.concat([before, since]), others) as rest:
+            if is_right:
+                assert await first_id_since(rest, X, START_MS) == since.id[0]
+            else:
+                with pytest.raises(RestContradicts):
+                    await first_id_since(rest, X, START_MS)
+
+    market = GeneratedMarket(symbols=[X], rate=1)
+    asyncio.run(run())
