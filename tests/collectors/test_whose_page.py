@@ -13,7 +13,7 @@ from collectors.exchange import GeneratedMarket
 from collectors.exchange.faults import RestRepeat, RestShort
 from collectors.plausibility import MOST_PER_MS, Mark
 from collectors.rest import BinanceRest, RestAway, RestContradicts
-from collectors.right_pages import first_id_since
+from collectors.right_pages import check_right, first_id_since
 from storage.trades import TradeColumns
 from tests.clock import wall_ms
 
@@ -137,4 +137,39 @@ def test_one_row_told_otherwise_makes_no_other_page_of_it_and_most_of_them_do(
                     await first_id_since(rest, X, START_MS)
 
     market = GeneratedMarket(symbols=[X], rate=1)
+    asyncio.run(run())
+
+
+class _TakingTurns(_Told):
+    """Servers of which every other one lags by more than a page, `fresh` the first of them to answer."""
+
+    def __init__(self, rows: TradeColumns, *, fresh: int) -> None:
+        super().__init__(rows, TradeColumns.empty())
+        self._fresh = fresh
+        self.asked = 0
+
+    async def trades_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> TradeColumns:
+        self.asked += 1
+        rows = await super().trades_from_id(symbol, first_id, hurried=hurried)
+        return rows if self.asked % 2 == self._fresh % 2 else rows.take(slice(0, 0))
+
+
+@pytest.mark.parametrize("fresh", [1, 2])
+def test_of_two_servers_that_take_turns_the_one_that_lags_contradicts_nothing(fresh: int) -> None:
+    async def run() -> None:
+        newest = GeneratedMarket(symbols=[X], rate=1).trades(X, START_MS - 60_000, START_MS)
+        async with _TakingTurns(newest, fresh=fresh) as rest:
+            await check_right(rest, X, newest)
+            assert rest.asked == fresh
+
+    asyncio.run(run())
+
+
+def test_newest_rows_beside_which_rest_has_none_twice_are_not_believed() -> None:
+    async def run() -> None:
+        newest = GeneratedMarket(symbols=[X], rate=1).trades(X, START_MS - 60_000, START_MS)
+        async with _Told(TradeColumns.empty(), TradeColumns.empty()) as rest:
+            with pytest.raises(RestContradicts):
+                await check_right(rest, X, newest)
+
     asyncio.run(run())
