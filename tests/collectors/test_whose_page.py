@@ -95,7 +95,7 @@ def test_a_symbol_about_which_rest_contradicts_itself_holds_up_no_other_and_is_t
         world.assert_complete("BTCUSDT")
 
     with capture_logs() as logs:
-        faults = [RestShort(symbols=("ETHUSDT",), rows=1, until_s=30)]
+        faults = [RestShort(symbols=("ETHUSDT",), rows=1, until_s=60)]
         in_a_world(tmp_path, story, faults=faults, symbols=BOTH, speed=20)
     warnings = [(line["event"], line["symbol"]) for line in logs if line["log_level"] == "warning"]
     assert warnings == [("rest contradicts itself", "ETHUSDT")]
