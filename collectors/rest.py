@@ -43,6 +43,8 @@ REPLY_S = 15.0
 CONNECT_S = 5.0
 # How many seconds are waited where a refusal does not say: to the minute's end, and a ban's least.
 TOO_MANY = {429: 60, 418: 120}
+# As no other question asks for so few, no page that is repeated is taken for the oldest one.
+OLDEST = 10
 INVALID_SYMBOL = -1121
 
 T = TypeVar("T")
@@ -189,6 +191,15 @@ class BinanceRest:
     async def trades_from_time(self, symbol: str, start_ms: int) -> TradeColumns:
         """Up to 1,000 rows from the first one with T >= `start_ms` on."""
         return (await self._agg_trades({"symbol": symbol, "startTime": start_ms, "limit": PAGE})).trades
+
+    async def oldest_trades(self, symbol: str) -> TradeColumns:
+        """The oldest ten rows that REST has. Raises `RestContradicts` for more."""
+        rows = (
+            await self._agg_trades({"symbol": symbol, "fromId": 0, "limit": OLDEST}, hurried=False)
+        ).trades
+        if len(rows) > OLDEST:
+            raise RestContradicts(f"{self.base_url}: {len(rows)} rows where {OLDEST} were asked for")
+        return rows
 
     async def newest_trades(self, symbol: str, *, hurried: bool = True) -> TradeColumns:
         """The newest 1,000 rows that REST shows."""

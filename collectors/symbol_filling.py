@@ -205,7 +205,7 @@ class SymbolFilling:
 
         Then it jumps to where that begins, and that is not beyond what is held: else it lags, or has a hole.
         A page that is repeated seems to jump too, and to begin there; but asked from the next id on, it is no
-        answer, and what comes then does not begin there.
+        answer, and what comes then does not begin there; nor has it as few rows as the oldest are asked for.
         """
         missing, now_ms = self.missing, self._clock.steady_ms()
         if missing.floor_is_fresh():
@@ -214,7 +214,7 @@ class SymbolFilling:
         missing.floor = Floor(before.first_id if before is not None else 0, now_ms)
         try:
             await self._rest.trades_from_id(self.symbol, jumped_to + 1, hurried=False)
-            oldest = await self._rest.trades_from_id(self.symbol, 0, hurried=False)
+            oldest = await self._rest.oldest_trades(self.symbol)
         except RestAway:
             missing.floor = before
             raise

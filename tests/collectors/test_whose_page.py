@@ -173,3 +173,17 @@ def test_newest_rows_beside_which_rest_has_none_twice_are_not_believed() -> None
                 await check_right(rest, X, newest)
 
     asyncio.run(run())
+
+
+def test_a_page_under_way_beside_it_is_not_taken_for_the_oldest_rows(tmp_path: Path) -> None:
+    """It begins where history would; so the oldest are asked for in a way that shows."""
+
+    async def story(world: World) -> None:
+        async with BinanceRest(world.exchange.rest_url, world.clock) as rest:
+            await rest.trades_from_id(X, world.id_at(minutes_ago(60)))
+            world.exchange.inject(RestRepeat(count=1))
+            with pytest.raises(RestContradicts):
+                await rest.oldest_trades(X)
+            assert len(await rest.oldest_trades(X)) == 10
+
+    in_a_world(tmp_path, story)
