@@ -58,7 +58,7 @@ class Link(ServerConnection):
         self._replies: deque[tuple[float, bytes]] = deque()
         self._outlet = Outlet(self.transport, report.opened_ms)
         self._heartbeat = Heartbeat(report.number, report.opened_ms)
-        self._hindered_ms = self._held_back_ms = -math.inf
+        self._hindered_ms = self._burdened_ms = -math.inf
         self._kept_up_ms: float = report.opened_ms
         self._is_served = True
 
@@ -136,6 +136,8 @@ class Link(ServerConnection):
 
     def _write_event(self, event: Event) -> None:
         self.report.events += 1
+        if len(event.payload) > self._limits.send_buffer_bytes // 4:
+            self._burdened_ms = self._clock()
         send = self.protocol.send_binary if event.is_binary else self.protocol.send_text
         parts = self.manner.parts
         if parts == 1:
@@ -197,7 +199,7 @@ class Link(ServerConnection):
         self.report.bytes_queued = queued + sum(len(event.payload) for _, event in self._outbox)
         self.report.most_bytes_queued = max(self.report.most_bytes_queued, self.report.bytes_queued)
         if self._outbox or self.manner.bytes_per_s is not None:
-            self._held_back_ms = now_ms
+            self._burdened_ms = now_ms
         if queued <= self._limits.send_buffer_bytes // 2:
             self._kept_up_ms = now_ms
         pinged_ms = self._heartbeat.waiting_since_ms
@@ -205,7 +207,7 @@ class Link(ServerConnection):
             self._punish(self, "pong timeout", self._hindered_ms >= pinged_ms)
             self.finish(Ending("close", CloseCode.POLICY_VIOLATION, "Pong timeout"))
         elif queued > self._limits.send_buffer_bytes:
-            self._punish(self, "slow reader", self._held_back_ms >= self._kept_up_ms)
+            self._punish(self, "slow reader", self._burdened_ms >= self._kept_up_ms)
             code = self._limits.slow_reader_code
             self.finish(Ending("reset") if code is None else Ending("close", code, "Slow reader"))
         elif now_ms - self.report.opened_ms >= self._limits.link_lifetime_s * 1000:

@@ -19,6 +19,7 @@ from collectors.exchange.faults import (
     Fragment,
     Freeze,
     Hold,
+    Malformed,
     Pings,
     Trickle,
     UnknownFault,
@@ -175,7 +176,7 @@ async def test_what_waits_for_a_trickling_link_is_bounded(market: GeneratedMarke
 
 
 @pytest.mark.parametrize("fault", [Hold(until_s=8), Delay(ms=8_000, until_s=8)])
-async def test_no_client_can_take_at_once_what_was_held_back(clock: Clock, fault: AnyFault) -> None:
+async def test_no_client_can_take_at_once_what_a_fault_lets_go(clock: Clock, fault: AnyFault) -> None:
     market = GeneratedMarket(1, symbols=["BTCUSDT"], rate=5_000 / 18)
     limits = Limits(send_buffer_bytes=20_000)
     async with (
@@ -191,6 +192,17 @@ async def test_no_client_can_take_at_once_what_was_held_back(clock: Clock, fault
         report = exchange.report()
         assert report.links[0].ending == "reset"
         assert report.self_inflicted == []
+        link.transport.abort()
+
+
+async def test_no_client_can_take_at_once_many_oversized_frames(exchange: Exchange, clock: Clock) -> None:
+    exchange.inject(Malformed(kind="oversized"))
+    async with connect(exchange, STREAM, max_queue=1, max_size=None, close_timeout=0.1) as link:
+        clock.advance(5_000)
+        await until(lambda: exchange.links == 0)
+        report = exchange.report()
+        assert report.links[0].ending == "reset"
+        assert [(each.breach, each.provoked) for each in report.punishments] == [("slow reader", True)]
         link.transport.abort()
 
 
