@@ -243,6 +243,19 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
 
 
 @asynccontextmanager
+async def running(recorder: Recorder) -> AsyncIterator[None]:
+    """A recorder from its start to its stop."""
+    await recorder.prepare()
+    stop = asyncio.Event()
+    task = asyncio.create_task(recorder.run(stop))
+    try:
+        yield
+    finally:
+        stop.set()
+        await task
+
+
+@asynccontextmanager
 async def recording(
     ledger: TradeLedger,
     exchange: Exchange,
@@ -263,14 +276,8 @@ async def recording(
             clock=clock,
             timing=timing,
         )
-        await recorder.prepare()
-        stop = asyncio.Event()
-        task = asyncio.create_task(recorder.run(stop))
-        try:
+        async with running(recorder):
             yield recorder
-        finally:
-            stop.set()
-            await task
 
 
 def at_rates(**per_s: float) -> GeneratedMarket:

@@ -15,6 +15,8 @@ from collectors.timing import Timing
 from storage.ledger import TradeLedger
 from tests.clock import fast_clock
 
+from .acceptance import running
+
 OPENED_MS = 20_660 * 86_400_000 + 15 * 3_600_000 + 30_000  # 2026-07-26 15:00:30Z
 SPEED = 600.0
 MINUTE_S = 60.0
@@ -110,12 +112,6 @@ async def day(
                 clock=clock,
                 timing=timing,
             )
-            await recorder.prepare()
-            stop = asyncio.Event()
-            task = asyncio.create_task(recorder.run(stop))
-            try:
+            async with running(recorder):
                 yield Day(clock, exchange, ledger, recorder)
-            finally:
-                stop.set()
-                await task
         assert exchange.report().self_inflicted == []

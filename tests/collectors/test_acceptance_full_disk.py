@@ -14,9 +14,10 @@ from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
 from storage.ledger import TradeLedger
 from storage.ledger_files import BARS, RESERVE
+from tests.clock import fast_clock
 from tests.disks import full, small_disk
 
-from .acceptance import FAST_LIMITS, START_MS, Rig, at_rates
+from .acceptance import FAST_LIMITS, START_MS, Rig, at_rates, running
 
 SYMBOL = "BTCUSDT"
 SPEED = 20
@@ -36,14 +37,8 @@ async def life(path: Path, exchange: Exchange, clock: VirtualClock) -> AsyncIter
                 warmup_ms=0,
                 clock=clock,
             )
-            await recorder.prepare()
-            stop = asyncio.Event()
-            task = asyncio.create_task(recorder.run(stop))
-            try:
+            async with running(recorder):
                 yield Rig(clock, exchange, ledger, recorder, [SYMBOL])
-            finally:
-                stop.set()
-                await task
 
 
 @pytest.mark.parametrize("status", [429, 418])
@@ -51,7 +46,7 @@ def test_a_bar_that_a_full_disk_did_not_keep_at_first_is_obeyed_over_a_restart_a
     tmp_path: Path, status: int
 ) -> None:
     async def run(path: Path) -> None:
-        clock = VirtualClock(START_MS, speed=SPEED)
+        clock = fast_clock(START_MS, speed=SPEED)
         async with Exchange(at_rates(BTCUSDT=20), clock=clock, limits=FAST_LIMITS, poll_s=0.01) as exchange:
 
             def statuses(code: int) -> int:

@@ -26,7 +26,7 @@ from storage.ledger_files import ATTEMPTS
 from storage.whole_files import put
 from tests.clock import SteppedClock, wall_ms
 
-from .acceptance import FAST_LIMITS, START_MS, at_rates
+from .acceptance import FAST_LIMITS, START_MS, at_rates, running
 from .test_recorder import until
 
 MINUTE_MS = 60_000
@@ -166,14 +166,8 @@ async def recording(
                 timing=replace(REAL, flush_s=0.01),
                 attempts=KeptAttempts(clock, path),
             )
-            await recorder.prepare()
-            stop = asyncio.Event()
-            task = asyncio.create_task(recorder.run(stop))
-            try:
+            async with running(recorder):
                 yield recorder
-            finally:
-                stop.set()
-                await task
 
 
 def is_as_far(recorder: Recorder, *, lines: int, links: int) -> bool:

@@ -29,6 +29,8 @@ from storage.trades import TradeColumns
 from tests.clock import wall_ms
 from tests.tapes import rows_of, run_of
 
+from .acceptance import running
+
 FAST = 500 / 18  # BTCUSDT at 500 trades a second
 
 
@@ -57,14 +59,8 @@ async def recording(
             rule=rule,
             timing=timing,
         )
-        await recorder.prepare()
-        stop = asyncio.Event()
-        task = asyncio.create_task(recorder.run(stop))
-        try:
+        async with running(recorder):
             yield recorder
-        finally:
-            stop.set()
-            await task
 
 
 async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
