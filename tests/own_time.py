@@ -1,7 +1,7 @@
 """How long a process takes by itself, whatever the machine does to it.
 
-Invariant: what counts is time in which all its threads wait of their own accord, and its processor time. Time
-for which a thread waits for a core or for the disk, or is stopped, does not, nor any for which we are.
+Invariant: what counts is time in which all its threads wait of their own accord or for the disk, and its
+processor time. Time for which a thread waits for a core or is stopped does not, nor any for which we are.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import Self
 
 # How often it is looked; we ourselves were held up where a look comes after more than twice as long.
 BEAT_S = 0.02
-HELD_UP = frozenset("RDT")
+HELD_UP = frozenset("RT")
 
 
 class OwnTime:
