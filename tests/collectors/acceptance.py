@@ -172,8 +172,8 @@ class Rig:
 
     async def judged(self, *, bans: int = 0) -> Report:
         """Complete, and equal to the exchange's ledger; what the exchange says of the run."""
-        await self.complete()
         await self.exchange.caught_up()
+        await self.complete()  # of this very moment: in the next one a link may lack what the other brings
         for symbol in self.symbols:
             self._compare(symbol)
         report = self.exchange.report()

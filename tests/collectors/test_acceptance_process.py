@@ -206,6 +206,6 @@ def test_a_ban_outlives_a_kill_and_binds_the_commands_beside_it(tmp_path: Path) 
             assert any("still barred" in line for line in process.lines)  # before it answers
             until(lambda: statuses()["200"] > served)
             until(lambda: not missing(url, symbol))
-            assert metrics(url)["tapedeck_link_attempts"] > attempts
+            until(lambda: metrics(url)["tapedeck_link_attempts"] > attempts)
         assert statuses()["418"] == 1
         assert levers.report()["self_inflicted"] == []
