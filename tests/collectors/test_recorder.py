@@ -1,9 +1,8 @@
 """The recorder against the exchange on real sockets: what was printed is in the ledger."""
 
 import asyncio
-import json
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import disk as disk_module
 from collectors.certification import Rule
-from collectors.exchange import Exchange, GeneratedMarket, Limits
+from collectors.exchange import Exchange, GeneratedMarket
 from collectors.exchange.faults import Drop, Refuse, RestReply
 from collectors.instruments import NoSymbols
 from collectors.oddities import MOST_TOLD
@@ -30,6 +29,7 @@ from tests.clock import wall_ms
 from tests.tapes import rows_of, run_of
 
 from .acceptance import running
+from .payloads import btcusdt
 
 FAST = 500 / 18  # BTCUSDT at 500 trades a second
 
@@ -61,6 +61,13 @@ async def recording(
         )
         async with running(recorder):
             yield recorder
+
+
+@asynccontextmanager
+async def talking(talk: Callable[[ServerConnection], Awaitable[None]]) -> AsyncIterator[str]:
+    """The address of a stream that talks so to each of its links."""
+    async with serve(talk, "127.0.0.1", 0, ping_interval=None) as server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def until(condition: Callable[[], bool], within_s: float = 60) -> None:
@@ -267,20 +274,16 @@ def test_a_ledger_takes_nothing_from_new_addresses_until_they_have_said_what_the
 
 def test_an_event_from_the_future_vouches_for_nothing(tmp_path: Path) -> None:
     now_ms = wall_ms()
-    trade = {"e": "aggTrade", "E": now_ms + 86_400_000, "s": "BTCUSDT", "a": 1, "p": "62000.00000000"}
-    trade |= {"q": "0.00100000", "f": 1, "l": 1, "T": now_ms, "m": True, "M": True}
-    text = json.dumps({"stream": "btcusdt@aggTrade", "data": trade})
 
     async def talk(socket: ServerConnection) -> None:
-        await socket.send(text)
+        await socket.send(btcusdt(1, now_ms, event_ms=now_ms + 86_400_000))
         await socket.wait_closed()
 
     async def run() -> None:
         async with (
             Exchange(fast_market(), clock=wall_ms) as exchange,
-            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+            talking(talk) as url,
         ):
-            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange, stream_url=url) as recorder:
                     await until(lambda: recorder.live_until_ms("BTCUSDT") is not None)
@@ -302,36 +305,24 @@ def test_a_ledger_of_the_real_market_refuses_the_simulated_one(tmp_path: Path) -
 
 
 def test_malformed_messages_are_logged_and_lose_nothing_else(tmp_path: Path) -> None:
-    good = (
-        '{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1700000000000,"s":"BTCUSDT","a":%d,'
-        '"p":"62000.00000000","q":"0.00100000","f":%d,"l":%d,"T":1700000000000,"m":true,"M":true}}'
-    )
-    bad: list[str | bytes] = [
-        "{",
-        "",
-        b"\x00\xff",
-        "null",
-        "[]",
-        good[:60],
-        good.replace("62000.0", "NaN") % (3, 3, 3),
-    ]
+    good = [btcusdt(identity, 1_700_000_000_000) for identity in range(1, 6)]
+    not_a_number = good[2].replace("0.001", "NaN")
+    bad: list[str | bytes] = ["{", "", b"\x00\xff", "null", "[]", good[2][:60], not_a_number]
 
     async def talk(socket: ServerConnection) -> None:
-        for i in range(1, 6):
-            await socket.send(good % (i, i, i))
+        for trade in good:
+            await socket.send(trade)
             for text in bad:
                 await socket.send(text)
         await socket.wait_closed()
 
     async def run() -> None:
-        limits = Limits()
         async with (
-            Exchange(fast_market(), clock=wall_ms, limits=limits) as exchange,
-            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+            Exchange(fast_market(), clock=wall_ms) as exchange,
+            talking(talk) as url,
         ):
-            port = server.sockets[0].getsockname()[1]
             with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as logs:
-                async with recording(ledger, exchange, stream_url=f"ws://127.0.0.1:{port}"):
+                async with recording(ledger, exchange, stream_url=url):
                     await until(lambda: len(ledger.trades("BTCUSDT", 0, 1_700_000_000_001)) == 5)
                 assert ledger.trades("BTCUSDT", 0, 1_700_000_000_001).id.tolist() == [1, 2, 3, 4, 5]
             skipped = [line for line in logs if line["event"] == "message skipped"]
@@ -469,14 +460,11 @@ def test_names_that_are_looked_up_in_vain_hold_up_no_write(tmp_path: Path) -> No
 
 def test_a_count_that_begins_anew_under_held_ids_is_not_kept_and_never_called_known(tmp_path: Path) -> None:
     """As on a test network that was emptied: the ledger has other trades under the ids that come now."""
-    text = (
-        '{"e":"aggTrade","E":%d,"s":"BTCUSDT","a":%d,"p":"62000.0","q":"0.001","f":1,"l":1,"T":%d,"m":true}'
-    )
     is_over = asyncio.Event()
 
     async def talk(socket: ServerConnection) -> None:
         for i in range(1, 40):
-            await socket.send(text % (wall_ms(), i, wall_ms()))
+            await socket.send(btcusdt(i, wall_ms()))
             await asyncio.sleep(0.05)
         is_over.set()
         await socket.wait_closed()
@@ -484,14 +472,13 @@ def test_a_count_that_begins_anew_under_held_ids_is_not_kept_and_never_called_kn
     async def run() -> None:
         async with (
             Exchange(fast_market(), clock=wall_ms) as exchange,
-            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+            talking(talk) as url,
         ):
             exchange.inject(RestReply(path="/api/v3/aggTrades", status=503))
-            port = server.sockets[0].getsockname()[1]
             with TradeLedger.open(tmp_path / "l") as ledger:
                 before_ms = wall_ms() - 3_600_000
                 ledger.append("BTCUSDT", run_of(1, 1_000, start_ms=before_ms, step_ms=100))
-                async with recording(ledger, exchange, stream_url=f"ws://127.0.0.1:{port}") as recorder:
+                async with recording(ledger, exchange, stream_url=url) as recorder:
                     await until(is_over.is_set)
                     await until(lambda: recorder.figures().shut_out == 39)
                     assert not recorder.figures().symbols[0].is_synced

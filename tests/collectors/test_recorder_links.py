@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from collectors import links as links_module
 from collectors import looks as looks_module
@@ -26,17 +26,10 @@ from storage.ledger import TradeLedger
 from storage.trades import Instrument, TradeColumns
 from tests.clock import wall_ms
 
-from .test_recorder import assert_equals_exchange, fast_market, held, recording, until
+from .payloads import btcusdt
+from .test_recorder import assert_equals_exchange, fast_market, held, recording, talking, until
 
-FIRST_ID = 1_000
 DOWN = {"e": "serverShutdown", "E": 1_770_123_456_789}
-
-
-def trade(agg_trade_id: int) -> str:
-    now_ms = wall_ms()
-    data = {"e": "aggTrade", "E": now_ms, "s": "BTCUSDT", "a": agg_trade_id, "p": "62000.00000000"}
-    data |= {"q": "0.00100000", "f": agg_trade_id, "l": agg_trade_id, "T": now_ms, "m": True, "M": True}
-    return json.dumps({"stream": "btcusdt@aggTrade", "data": data})
 
 
 @pytest.mark.parametrize("notice", [DOWN, {"stream": "!serverShutdown", "data": DOWN}])
@@ -53,7 +46,7 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
         number = opened
         open_now.add(number)
         most_open = max(most_open, len(open_now))
-        await socket.send(trade(FIRST_ID + int(wall_ms() % 10**6)))
+        await socket.send(btcusdt(number, wall_ms()))
         if number == 1:
             await socket.send(json.dumps(notice))
         await socket.wait_closed()
@@ -62,9 +55,8 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
     async def run() -> None:
         async with (
             Exchange(fast_market(), clock=wall_ms) as exchange,
-            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+            talking(talk) as url,
         ):
-            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange, stream_url=url) as recorder:
                     await until(lambda: most_open == 2)
