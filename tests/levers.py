@@ -99,6 +99,12 @@ def held(url: str, symbol: str) -> int:
     return int(metrics(url).get(f'tapedeck_trades_held{{symbol="{symbol}"}}', 0))
 
 
+def until_more(url: str, symbol: str) -> None:
+    """Until more trades are held than by now."""
+    now = held(url, symbol)
+    until(lambda: held(url, symbol) > now)
+
+
 def missing(url: str, symbol: str) -> int:
     """How many ids are in open gaps."""
     return int(metrics(url).get(f'tapedeck_trades_missing{{symbol="{symbol}"}}', 0))

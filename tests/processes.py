@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
+
+from tests.own_time import OwnTime
 
 ROOT = Path(__file__).parents[1]
 START_S = 60
@@ -65,17 +66,14 @@ class Process:
 
     def stop(self, sent: signal.Signals) -> tuple[int, float]:
         """Its status, and how many seconds of its own it took to end."""
-        before_s = self.own_s()
-        self.child.send_signal(sent)
-        os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
-        took_s = self.own_s() - before_s
-        return self.wait(START_S), took_s
+        with self.own_time() as took:
+            self.child.send_signal(sent)
+            os.waitid(os.P_PID, self.child.pid, os.WEXITED | os.WNOWAIT)
+        return self.wait(START_S), took.seconds
 
-    def own_s(self) -> float:
-        """A clock without the time for which the machine kept its main thread waiting for a core."""
-        told = Path(f"/proc/{self.child.pid}/schedstat")
-        waited_ns = int(told.read_text().split()[1]) if told.exists() else 0
-        return time.monotonic() - waited_ns / 1e9
+    def own_time(self) -> OwnTime:
+        """The time that it takes by itself."""
+        return OwnTime(self.child.pid)
 
     def _heard_out(self) -> None:
         """A child of its own that still runs may say more, which is not waited for."""

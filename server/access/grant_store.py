@@ -14,6 +14,7 @@ import msgspec
 import structlog
 
 from server.access.grants import Grants
+from storage.whole_files import put
 
 log = structlog.get_logger()
 
@@ -72,18 +73,7 @@ class GrantStore:
             return result
 
     def _write(self, state: Grants) -> Identity | None:
-        fresh = self._path.with_suffix(".new")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write(msgspec.json.encode(state))
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._path)
-        directory = os.open(self._directory, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        put(self._path, msgspec.json.encode(state), private=True)
         return _identity(self._path)
 
     def _read(self) -> tuple[Identity | None, Grants]:

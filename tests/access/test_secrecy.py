@@ -67,7 +67,7 @@ def test_a_failure_shows_nothing_of_the_request_that_met_it(tmp_path: Path, urls
     environment = processes.environment_for(urls, tmp_path / "ledger", **settings)
     with processes.start(sys.executable, *WAYS["serve"], environment=environment) as process:
         process.until("MCP over SSE")
-        blocked = tmp_path / "ledger" / "access" / "grants.new"
+        blocked = tmp_path / "ledger" / "access" / "grants.json"
         secrets = asyncio.run(failing(f"http://127.0.0.1:{port}", blocked))
         process.child.terminate()
         process.wait(20)
@@ -83,6 +83,7 @@ async def failing(url: str, blocked: Path) -> set[str]:
         await mine.register()
         code = await mine.code()
         assert (await http.get("/sse", headers={"Host": STRANGE})).status_code == 421
+        await asyncio.to_thread(blocked.unlink)
         await asyncio.to_thread(blocked.mkdir)
         assert (await mine.exchange(code)).status_code == 500
         return {PASSPHRASE, code, mine.verifier, STRANGE}

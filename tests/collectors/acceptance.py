@@ -68,7 +68,9 @@ class Rig:
         if speed is not None:
             self.clock.speed = speed
         until_ms = self.clock() + seconds * 1000
-        await self.until(lambda: self.clock() >= until_ms)
+        # On a busy machine the clock is slower than its speed says.
+        within_s = PATIENCE_S + 5 * seconds / self.clock.speed
+        await self.until(lambda: self.clock() >= until_ms, within_s)
         await self.exchange.caught_up()
 
     async def until(self, condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
@@ -146,6 +148,10 @@ class Rig:
         truth = self.exchange.market.trades(symbol, from_ms, known_ms - late_ms)
         truth = self.exchange.market.kept(truth.take(truth.id >= first_id), symbol)
         return max(0, len(truth) - len(self.ledger.trades(symbol, from_ms, known_ms - late_ms)))
+
+    async def all_hit(self) -> None:
+        """Until every kind of fault that was put in has touched something."""
+        await self.until(lambda: all(self.exchange.report().faults_hit.values()))
 
     async def complete(self, within_s: float = PATIENCE_S) -> None:
         """Until everything printed so far is held."""

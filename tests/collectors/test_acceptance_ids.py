@@ -47,7 +47,10 @@ def test_a_wrong_id_is_left_out_and_loses_itself_alone(
             assert run.metric("tapedeck_messages_implausible_total") == len(links)
             filling = run.recorder.filling("BTCUSDT")
             assert filling.counts.opened <= filling.fetched
-            assert (filling.fetched > 0) is (len(links) == 2)
+            if len(links) == 2:
+                assert filling.fetched > 0
+            else:  # a look at REST in the moment of doubt may bring what links are about to
+                assert filling.counts.opened == 0
 
     with capture_logs() as logs:
         asyncio.run(run())
@@ -63,8 +66,8 @@ def test_a_link_of_another_count_is_left_out_for_as_long_as_it_is_there(tmp_path
             await run.pass_time(5)
             run.inject(Stale(back=back, again=False, links=(1,)))
             await recorded(run, 60)
+            await run.until(lambda: len(run.exchange.report().links) > 2)
             assert run.metric("tapedeck_messages_implausible_total") > 1_000
-            assert len(run.exchange.report().links) > 2
             await run.judged()
 
     asyncio.run(run())
@@ -114,7 +117,7 @@ def test_a_ledger_whose_newest_id_is_wrong_is_recorded_from_where_rest_is(
     async def run() -> None:
         async with after_a_start_with(tmp_path, wrong) as run:
             await run.pass_time(60)
-            assert_all_but_the_wrong_is_held(run)
+            await all_but_the_wrong_is_held(run)
 
     with capture_logs() as logs:
         asyncio.run(run())
@@ -127,7 +130,7 @@ def test_without_rest_it_is_recorded_once_the_links_have_gone_on_for_a_while(tmp
         async with after_a_start_with(tmp_path, lambda _: 2**53 + 1, faults=[away]) as run:
             await run.until(lambda: len(run.held("BTCUSDT")) > 1_000)
             await run.pass_time(120)
-            assert_all_but_the_wrong_is_held(run)
+            await all_but_the_wrong_is_held(run)
 
     with capture_logs() as logs:
         asyncio.run(run())
@@ -135,12 +138,13 @@ def test_without_rest_it_is_recorded_once_the_links_have_gone_on_for_a_while(tmp
     assert anew["shown_by"] != "REST"
 
 
-def assert_all_but_the_wrong_is_held(run: Rig) -> None:
-    rows = run.held("BTCUSDT")
+async def all_but_the_wrong_is_held(run: Rig) -> None:
+    """In one run of ids; between that and the wrong one a gap stays open."""
     head = run.exchange.printed_id("BTCUSDT")
+    await run.until(lambda: run.ledger.runs("BTCUSDT")[0].last_id >= head)
+    rows = run.held("BTCUSDT")
     rows = rows.take(rows.id <= head)
     assert int(rows.id[0]) <= run.since["BTCUSDT"]
-    assert int(rows.id[-1]) > head - 100
     assert not run.exchange.difference("BTCUSDT", rows)
 
 

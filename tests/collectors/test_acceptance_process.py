@@ -192,8 +192,7 @@ def test_a_ban_outlives_a_kill_and_binds_the_commands_beside_it(tmp_path: Path) 
             banned_s = 8 + 4 * math.ceil(time.monotonic() - began_s)
             until(lambda: held(url, symbol) > 20)
             levers.inject(RestLimit(status=418, seconds=banned_s))
-            soon = levers.printed(symbol) + 60
-            levers.inject(Drop(first_id=soon, last_id=soon))  # which is asked for
+            levers.inject(Drop(count=1))  # which is asked for
             until(lambda: "418" in statuses())
             until((tmp_path / BARS).exists)
             today = str(datetime.now(UTC).date())

@@ -13,6 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import disk as disk_module
 from collectors.certification import Rule
+from collectors.clock import Clock
 from collectors.exchange import Exchange, GeneratedMarket
 from collectors.exchange.faults import Drop, Refuse, RestReply
 from collectors.instruments import NoSymbols
@@ -46,15 +47,16 @@ async def recording(
     rule: Rule | None = None,
     timing: Timing = REAL,
     rest_lag_ms: int = 500,
+    clock: Clock = wall_ms,
 ) -> AsyncIterator[Recorder]:
-    async with BinanceRest(exchange.rest_url, wall_ms) as rest:
+    async with BinanceRest(exchange.rest_url, clock) as rest:
         recorder = Recorder(
             ledger,
             rest,
             symbols=symbols or ["BTCUSDT"],
             stream_urls=[stream_url or exchange.stream_url] * links,
             warmup_ms=warmup_ms,
-            clock=wall_ms,
+            clock=clock,
             rest_lag_ms=rest_lag_ms,
             rule=rule,
             timing=timing,

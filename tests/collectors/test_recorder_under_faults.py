@@ -4,6 +4,7 @@ rule was broken on the way.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -33,26 +34,30 @@ from collectors.exchange.faults import (
     Unknown,
 )
 from collectors.exchange.report import Report
+from collectors.timing import REAL, Timing
 from storage.ledger import TradeLedger
-from tests.clock import wall_ms
+from tests.clock import fast_clock, wall_ms
 
 from .test_recorder import fast_market, held, recording, until
 
 Script = Callable[[int], Sequence[AnyFault]]
 
 
-def recorded_under(script: Script, path: Path, *, trades: int = 400) -> tuple[Report, int]:
+def recorded_under(
+    script: Script, path: Path, *, trades: int = 400, links: int = 2, timing: Timing = REAL
+) -> tuple[Report, int]:
     """What the exchange says in the end, and how often REST was asked for trades.
 
     `script` gets an id that will be printed soon, when both links are up; the run ends when the ledger is
-    complete, has that id and `trades` more.
+    complete, has that id and `trades` more, and so many `links` have come up in all.
     """
 
     async def run() -> tuple[Report, int]:
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(path / "l") as ledger:
-                async with recording(ledger, exchange, links=2):
+                async with recording(ledger, exchange, links=2, timing=timing):
                     await until(lambda: len(held(ledger)) > 100)
+                    await until(lambda: exchange.links == 2)
                     asked = exchange.report().requests.get("/api/v3/aggTrades", 0)
                     soon = exchange.due_id("BTCUSDT") + 100
                     for fault in script(soon):
@@ -60,6 +65,7 @@ def recorded_under(script: Script, path: Path, *, trades: int = 400) -> tuple[Re
                     await exchange.printed("BTCUSDT", soon + trades)
                     await until(lambda: int(held(ledger).id[-1]) >= soon + trades)
                     await until(lambda: not ledger.gaps("BTCUSDT"), within_s=60)
+                    await until(lambda: len(exchange.report().links) >= links)
                     rows, report = held(ledger), exchange.report()
                 found = exchange.difference("BTCUSDT", rows)
                 assert not found, found
@@ -85,7 +91,11 @@ def test_what_both_links_drop_is_fetched_in_one_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("how", ["close", "mid_frame"])
 def test_a_link_that_ends_in_any_way_is_replaced_while_the_other_goes_on(tmp_path: Path, how: str) -> None:
-    report, asked = recorded_under(lambda soon: [End(links=(1,), how=how, first_id=soon)], tmp_path)  # type: ignore[arg-type]
+    report, asked = recorded_under(
+        lambda soon: [End(links=(1,), how=how, first_id=soon)],  # type: ignore[arg-type]
+        tmp_path,
+        links=3,
+    )
     assert len(report.links) == 3
     assert asked == 0
 
@@ -102,8 +112,9 @@ def test_a_head_that_rest_shows_early_hides_no_hole(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [429, 418])
 def test_a_limit_is_obeyed_to_the_second_and_streams_go_on(tmp_path: Path, status: int) -> None:
     report, _ = recorded_under(
-        lambda soon: [RestLimit(status=status, seconds=4), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
+        lambda soon: [RestLimit(status=status, seconds=5), Drop(first_id=soon, last_id=soon)],  # type: ignore[arg-type]
         tmp_path,
+        timing=replace(REAL, flush_s=0.2),  # so that REST is asked at once, long before the limit is over
     )
     assert report.statuses[str(status)] == 1
     assert [link.ending for link in report.links] == [None, None]
@@ -152,19 +163,21 @@ def test_a_hole_of_the_exchange_is_certified_while_recording_goes_on_and_filled_
     tmp_path: Path,
 ) -> None:
     async def run() -> None:
-        async with Exchange(fast_market(), clock=wall_ms) as exchange:
+        clock = fast_clock(wall_ms(), speed=1)
+        async with Exchange(fast_market(), clock=clock) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
                 rule = Rule(tries=3, over_ms=1_000, again_ms=1_000)
-                async with recording(ledger, exchange, links=2, rule=rule) as recorder:
+                async with recording(ledger, exchange, links=2, rule=rule, clock=clock) as recorder:
                     await until(lambda: len(held(ledger)) > 100)
                     soon = exchange.due_id("BTCUSDT") + 100
-                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=6))
+                    exchange.inject(Hole(symbols=("BTCUSDT",), first_id=soon, last_id=soon + 9, until_s=30))
                     await until(lambda: [gap.state for gap in ledger.gaps("BTCUSDT")] == ["certified"])
                     known_ms = recorder.live_until_ms("BTCUSDT")
                     assert known_ms is not None
                     start_ms = int(held(ledger).time_ms[0])
                     coverage = ledger.coverage("BTCUSDT", start_ms, known_ms, known_ms)
                     assert (coverage.missing, coverage.certified, coverage.complete) == (0, 10, True)
+                    clock.speed = 10
                     await until(lambda: not ledger.gaps("BTCUSDT"))
                 assert not exchange.difference("BTCUSDT", held(ledger))
                 assert ledger.absences("BTCUSDT") == ()

@@ -12,7 +12,7 @@ from storage.backup_series import alone_in, backups_in, name_of
 from storage.ledger import TradeLedger
 from tests import processes
 from tests.clock import wall_ms
-from tests.levers import until_history
+from tests.levers import until, until_history, until_more
 from tests.server.test_commands_beside_a_server import command, until_recorded
 from tests.tapes import START_MS, rows_of, run_of
 
@@ -136,6 +136,8 @@ def test_backups_at_a_thousand_trades_a_second_equal_the_ledger_of_their_moment(
             done = command(ledger, "backup", series, "--keep", 2)
             assert (done.returncode, done.stderr) == (0, "")
             assert len(backups_in(series)) == kept
+            until_more(url, "BTCUSDT")
+            until(lambda: name_of(wall_ms()) > backups_in(series)[-1].name)  # a name has whole seconds
         process.child.terminate()
         assert process.wait(30) == 0
         assert not [line for line in process.lines if "Traceback" in line or '"level": "error"' in line]

@@ -15,7 +15,7 @@ from storage.ledger import TradeLedger
 from storage.rollups import digest_of
 from tests import processes
 from tests.clock import wall_ms
-from tests.levers import held, missing, until, until_history
+from tests.levers import held, missing, until, until_history, until_more
 from tests.storage.test_export import rows_of_csv, rows_of_parquet
 from tests.tapes import rows_of
 
@@ -60,6 +60,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         assert (told["in_use"], told["venue"]) == (True, "simulated")
         whole = command(ledger, "export", "BTCUSDT", "--out", parquet)
         assert (whole.returncode, whole.stderr) == (0, "")
+        until_more(url, "BTCUSDT")
         first_id = told["symbols"][0]["first_id"]
         ids = f"{first_id + 100}-{first_id + 5_099}"
         some = command(ledger, "export", "btc/usdt", "--ids", ids, "--out", csv)
@@ -75,6 +76,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         assert "stop the server" in refused.stderr
         copied = command(ledger, "backup", tmp_path / "backup")
         assert (copied.returncode, copied.stderr) == (0, "")
+        until_more(url, "BTCUSDT")
         over = command(ledger, "restore", tmp_path / "backup")
         assert (over.returncode, over.stdout) == (1, "")
         assert "is not empty" in over.stderr

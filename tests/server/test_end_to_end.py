@@ -26,13 +26,14 @@ from mcp.client.sse import sse_client
 from mcp_types import TextContent
 
 from collectors.exchange import GeneratedMarket, Recording
+from server.tools.tape import GRACE_MS
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests import processes
 from tests.analytics import oracle
 from tests.analytics.oracle import Print
 from tests.clock import wall_ms
-from tests.levers import Levers, until_written
+from tests.levers import Levers, head, metrics, missing, until, until_written
 from tests.server.desks import FLOW_TOOLS
 from tests.tapes import rows_of
 
@@ -67,6 +68,17 @@ async def ask_until_complete(client: Client, tool: str, **arguments: Any) -> dic
             answer: dict[str, Any] | None = result.structured_content
             if answer and answer["meta"]["coverage"]["complete"]:
                 return answer
+            await asyncio.sleep(0.2)
+
+
+async def coverage_once_warmed_up(client: Client, symbol: str) -> dict[str, Any]:
+    """All that is kept of it, once its history is here and a live link vouches for the present."""
+    async with asyncio.timeout(60):
+        while True:
+            answer = await ask(client, "get_data_coverage", symbol=symbol)
+            part: dict[str, Any] = answer["symbols"][0]
+            if part["warm_up"] is None and part["complete"]:
+                return part
             await asyncio.sleep(0.2)
 
 
@@ -212,7 +224,7 @@ def assert_coverage_is_of(part: dict[str, Any], market: GeneratedMarket) -> None
     assert part["trades"] == kept["last_id"] - kept["first_id"] + 1
     assert (part["complete"], part["missing"], part["covered_pct"]) == (True, 0, 100.0)
     assert (part["market"], part["recording"], part["warm_up"]) == ("simulated", True, None)
-    assert 0 <= part["lag_s"] < 5
+    assert 0 <= part["lag_s"] <= GRACE_MS / 1000  # else it were not complete
 
 
 def window_of(market: GeneratedMarket | Recording, symbol: str, answer: dict[str, Any]) -> TradeColumns:
@@ -240,8 +252,7 @@ def test_every_number_of_an_answer_is_that_of_the_exchanges_own_trades(
                 end = {"end_time": profile["meta"]["window"]["end"]}
                 vacuums = await ask(client, "get_liquidity_vacuums", **question | end)
                 assert_vacuums_are_of(vacuums, window_of(market, symbol, vacuums))
-                coverage = await ask(client, "get_data_coverage", symbol=symbol)
-                assert_coverage_is_of(coverage["symbols"][0], market)
+                assert_coverage_is_of(await coverage_once_warmed_up(client, symbol), market)
 
     with (
         processes.exchange("--seed=3") as urls,
@@ -300,7 +311,7 @@ def recorded(data_dir: Path, symbol: str = "BTCUSDT") -> TradeColumns:
 
 
 async def wait_for_trades(client: Client, count: int) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             result = await client.call_tool("get_volume_profile", {"symbol": "BTCUSDT", "duration_hours": 1})
             answer = result.structured_content
@@ -323,6 +334,7 @@ def test_a_stop_at_500_trades_a_second_takes_less_than_5_s_and_loses_nothing(
             for stream in streams:
                 assert (await stream.__aenter__()).status_code == 200
             printed = levers.printed("BTCUSDT")
+            await asyncio.to_thread(until, lambda: head(url, "BTCUSDT") >= printed)
             status, took_s = await asyncio.to_thread(process.stop, sent)
         return printed, took_s, status
 
@@ -352,7 +364,7 @@ def test_a_stop_with_questions_under_way_takes_less_than_5_s_and_crashes_nothing
         async with connected(url, "sse") as client:
             await wait_for_trades(client, 10_000)
         asking = [asyncio.create_task(keep_asking(url)) for _ in range(6)]
-        await asyncio.sleep(1)
+        await asyncio.to_thread(until, lambda: metrics(url)["tapedeck_calls_under_way"] == 6)
         stopped = await asyncio.to_thread(process.stop, signal.SIGTERM)
         for task in asking:
             task.cancel()
@@ -398,6 +410,7 @@ def test_kill_9_loses_nothing_that_was_flushed_and_doubles_nothing(tmp_path: Pat
                 assert sorted([*held.id.tolist(), *inside]) == list(range(int(held.id[0]), heads[-1] + 1))
         with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.05") as (process, url):
             asyncio.run(some_trades(url))
+            until(lambda: missing(url, "BTCUSDT") == 0)
             process.child.terminate()
             process.wait(30)
     held = recorded(tmp_path / "l")
@@ -463,16 +476,16 @@ def test_the_demo_answers_within_ten_seconds(tmp_path: Path) -> None:
     with processes.start(
         sys.executable, "-m", "server.cli", "demo", "--port=0", environment={"TMPDIR": str(tmp_path / "tmp")}
     ) as process:
-        started_s = process.own_s()
-        url = process.until("MCP over SSE").split()[-1].removesuffix("/sse")
 
-        async def run() -> dict[str, Any]:
+        async def run(url: str) -> dict[str, Any]:
             async with connected(url, "sse") as client:
                 await wait_for_trades(client, 10)
                 return await ask(client, "get_volume_profile", symbol="btc")
 
-        answer = asyncio.run(run())
-        assert process.own_s() - started_s < 10
+        with process.own_time() as took:
+            url = process.until("MCP over SSE").split()[-1].removesuffix("/sse")
+            answer = asyncio.run(run(url))
+        assert took.seconds < 10
         assert answer["meta"]["market"] == "simulated"
 
         async def kinds() -> list[str]:

@@ -8,28 +8,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
+from mcp import Client
 
 from collectors.exchange import GeneratedMarket
 from storage.ledger import TradeLedger
 from tests import processes
 from tests.clock import wall_ms
 from tests.disks import full, small_disk
+from tests.levers import metrics, until, until_written
 from tests.server.test_end_to_end import FAST, ask, connected, recorded, wait_for_trades
 from tests.tapes import rows_of
 
 
-def metric(url: str, name: str) -> float:
+async def metric(url: str, name: str) -> float:
     """The value of a metric without labels."""
-    lines = httpx.get(f"{url}/metrics", trust_env=False).text.splitlines()
-    return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
+    return (await asyncio.to_thread(metrics, url))[name]
 
 
-async def until_metric(url: str, name: str, value: float, within_s: float = 30) -> None:
-    async with asyncio.timeout(within_s):
-        while await asyncio.to_thread(metric, url, name) != value:  # noqa: ASYNC110  a process of its own
-            await asyncio.sleep(0.1)
+async def until_metric(url: str, name: str, value: float) -> None:
+    await asyncio.to_thread(until, lambda: metrics(url)[name] == value)
 
 
 @contextmanager
@@ -50,21 +48,26 @@ async def through_a_failure(url: str, refusing: Any, refused_s: float) -> None:
         await wait_for_trades(client, 500)
         with refusing:
             await until_metric(url, "tapedeck_ledger_writable", 0)
-            heads: list[int] = []
+            heads = [await newest_id(client)]
             until_ms = wall_ms() + int(refused_s * 1000)
             while wall_ms() < until_ms or heads[-1] == heads[0]:
-                answer = await ask(client, "get_volume_profile", symbol="BTCUSDT", duration_hours=1)
-                coverage = answer["meta"]["coverage"]
-                heads.append(coverage["last_id"])
-                assert coverage["missing"] == 0
+                heads.append(await newest_id(client))
                 await asyncio.sleep(0.2)
             assert heads == sorted(heads)
-            assert heads[-1] > heads[0]
-            assert await asyncio.to_thread(metric, url, "tapedeck_ledger_unwritten_trades") > 0
-            assert await asyncio.to_thread(metric, url, "tapedeck_ledger_writable") == 0
+            assert await metric(url, "tapedeck_ledger_unwritten_trades") > 0
+            assert await metric(url, "tapedeck_ledger_writable") == 0
         await until_metric(url, "tapedeck_ledger_writable", 1)
-        answer = await ask(client, "get_volume_profile", symbol="BTCUSDT", duration_hours=1)
-        assert answer["meta"]["coverage"]["last_id"] > heads[-1]
+        async with asyncio.timeout(60):
+            while await newest_id(client) <= heads[-1]:  # noqa: ASYNC110  a process of its own
+                await asyncio.sleep(0.2)
+
+
+async def newest_id(client: Client) -> int:
+    """Of the trades that an answer is made of, which lack none."""
+    answer = await ask(client, "get_volume_profile", symbol="BTCUSDT", duration_hours=1)
+    coverage = answer["meta"]["coverage"]
+    assert coverage["missing"] == 0
+    return int(coverage["last_id"])
 
 
 def assert_nothing_lost(data_dir: Path, market: GeneratedMarket) -> None:
@@ -99,7 +102,9 @@ def test_a_full_disk_loses_no_trade_and_needs_no_restart(tmp_path: Path, full_s:
 
 @contextmanager
 def full_without_reserve(disk: Path) -> Iterator[None]:
-    (disk / "l" / "RESERVE").unlink(missing_ok=True)
+    reserve = disk / "l" / "RESERVE"
+    until(reserve.exists)  # it is made once, soon after the start
+    reserve.unlink()
     with full(disk):
         yield
 
@@ -117,7 +122,8 @@ def test_a_disk_with_errors_loses_no_trade_and_needs_no_restart(tmp_path: Path) 
 def test_a_stop_while_the_disk_refuses_is_orderly_and_names_what_is_lost(tmp_path: Path) -> None:
     async def run(process: processes.Process, url: str) -> None:
         async with connected(url, "sse") as client:
-            await wait_for_trades(client, 1_500)  # past a flush or two
+            await wait_for_trades(client, 1_500)
+        await asyncio.to_thread(until_written, url)
         with no_file_grows(process.child.pid):
             await until_metric(url, "tapedeck_ledger_writable", 0)
             process.child.send_signal(signal.SIGTERM)
@@ -129,4 +135,4 @@ def test_a_stop_while_the_disk_refuses_is_orderly_and_names_what_is_lost(tmp_pat
         assert said.count("closed with trades unwritten") == 1
         assert "Traceback" not in said
     with TradeLedger.open(tmp_path / "l") as ledger:
-        assert len(ledger.trades("BTCUSDT", 0, 2 * wall_ms())) > 100
+        assert len(ledger.trades("BTCUSDT", 0, 2 * wall_ms())) >= 1_500

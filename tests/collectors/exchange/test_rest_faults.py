@@ -22,7 +22,7 @@ from collectors.exchange.faults import (
 )
 
 from .conftest import Clock
-from .sockets import client_of, connect, page_of, received, until
+from .sockets import DEADLINE_S, client_of, connect, page_of, received, until
 
 pytestmark = pytest.mark.anyio
 AGG_TRADES = "/api/v3/aggTrades?symbol=BTCUSDT"
@@ -180,7 +180,8 @@ async def test_a_reply_can_take_longer_than_a_client_waits(
 ) -> None:
     exchange.inject(RestSlow(delay_s=11, count=1))
     with pytest.raises(httpx.ReadTimeout):
-        await client.get(AGG_TRADES, timeout=0.1)
+        await client.get(AGG_TRADES, timeout=httpx.Timeout(DEADLINE_S, read=0.1))
+    await until(lambda: exchange.report().faults_hit == {"rest_slow": 1})
     clock.advance(11_000)
     assert (await client.get(AGG_TRADES)).status_code == 200
 

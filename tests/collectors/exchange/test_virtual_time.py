@@ -10,7 +10,7 @@ from collectors.exchange.faults import End
 from tests.clock import LONGEST_TURN_S, fast_clock
 
 from .conftest import OPENED_MS
-from .sockets import connect, ended, ids_of, until
+from .sockets import DEADLINE_S, connect, ended, ids_of, until
 
 pytestmark = pytest.mark.anyio
 
@@ -48,7 +48,7 @@ async def test_a_sleeper_wakes_by_the_clock_even_when_it_is_moved() -> None:
     await asyncio.sleep(0.05)
     assert not sleeping.done()
     clock.advance(3_600_000)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(DEADLINE_S):
         await sleeping
 
 
