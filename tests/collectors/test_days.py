@@ -56,6 +56,7 @@ def test_planned_replacements_lie_apart_lose_nothing_and_need_no_rest(tmp_path: 
         await it.until(lambda: it.exchange.links == 2)
         asked = it.asked()
         await it.passed(70)
+        await it.until(lambda: it.opened() >= 4 and it.exchange.links == 2)
         assert it.asked() == asked
         opened = [link.opened_ms for link in it.exchange.report().links[1:]]
         assert all(later - sooner > 5 * 60_000 for sooner, later in pairwise(opened))
