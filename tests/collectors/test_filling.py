@@ -62,6 +62,13 @@ class World:
     def id_at(self, time_ms: int, symbol: str = X) -> int:
         return self.exchange.market.first_id_from(symbol, time_ms)
 
+    def began(self, hours: float, symbol: str = X) -> int:
+        """The id with which a history of so many hours begins, wanted since a moment after the start."""
+        from_ms = self.ledger.warmup_from_ms(symbol)
+        assert from_ms is not None
+        assert 0 <= from_ms - (START_MS - hours * HOUR_MS) < 600_000
+        return self.id_at(from_ms, symbol)
+
     @asynccontextmanager
     async def filling(
         self,
@@ -135,6 +142,10 @@ def in_a_world(
     asyncio.run(run())
 
 
+def minutes_since_start(world: World) -> float:
+    return (world.clock() - START_MS) / 60_000
+
+
 def minutes_ago(minutes: float) -> int:
     return START_MS - round(minutes * 60_000)
 
@@ -147,9 +158,9 @@ def test_an_outage_is_filled_by_id_with_a_page_of_overlap_at_most(tmp_path: Path
         world.links_bring(minutes_ago(40), minutes_ago(30))
         world.links_bring(minutes_ago(20), START_MS)
         missing = world.ledger.missing(X)
-        async with world.filling():
-            await world.until(lambda: not world.ledger.gaps(X))
-            await world.pass_time(2)
+        async with world.filling() as filling:
+            await world.until(lambda: filling.state(X).counts.filled == 1)
+        assert world.ledger.gaps(X) == ()
         world.assert_complete()
         assert world.asked == -(-missing // 999)
 
@@ -240,6 +251,10 @@ def test_pages_of_a_single_row_are_slow_and_bring_all(tmp_path: Path) -> None:
     in_a_world(tmp_path, story, faults=[RestShort(rows=1)], speed=30)
 
 
+def refusals(world: World) -> int:
+    return world.exchange.report().statuses.get("400", 0)
+
+
 def test_a_symbol_that_rest_refuses_is_told_of_once_and_holds_up_no_other(tmp_path: Path) -> None:
     symbols = ("NOPEUSDT", "BTCUSDT")
 
@@ -248,8 +263,8 @@ def test_a_symbol_that_rest_refuses_is_told_of_once_and_holds_up_no_other(tmp_pa
         world.links_bring(minutes_ago(20), START_MS)
         async with world.filling(symbols=symbols, warmup_ms=HOUR_MS):
             await world.until(lambda: not world.ledger.gaps(X))
-            await world.pass_time(120)
-        assert 3 <= world.exchange.report().statuses["400"] <= 8
+            await world.until(lambda: refusals(world) >= 3)
+        assert refusals(world) <= 1 + (world.clock() - START_MS) / 30_000
 
     with capture_logs() as logs:
         in_a_world(tmp_path, story)
@@ -321,7 +336,7 @@ def test_the_newest_hours_of_all_symbols_come_before_the_older_ones_of_any(tmp_p
         for symbol in symbols:
             world.assert_complete(symbol)
             assert world.ledger.history_wanted(symbol) is None
-            assert world.ledger.runs(symbol)[0].first_id == world.id_at(START_MS - 12 * HOUR_MS, symbol)
+            assert world.ledger.runs(symbol)[0].first_id == world.began(12, symbol)
 
     in_a_world(tmp_path, story, symbols=symbols, speed=1)
 
@@ -339,7 +354,9 @@ def test_a_first_start_answers_at_once_from_its_newest_page_and_calls_the_rest_u
             await world.until(lambda: filling.wanted(X) > 0)
             assert world.ledger.missing(X) <= 3 * 999
             await world.until(lambda: filling.wanted(X) == 0)
-            assert world.ledger.coverage(X, window[0] + 5_000, world.ledger.runs(X)[0].last_ms).complete
+            [run] = world.ledger.runs(X)
+            assert run.first_id == world.began(6)
+            assert world.ledger.coverage(X, run.first_ms, run.last_ms).complete
 
     in_a_world(tmp_path, story, speed=1)
 
@@ -355,7 +372,7 @@ def test_a_first_start_that_is_broken_off_goes_on_where_it_was(tmp_path: Path) -
         history = world.ledger.history_wanted(X)
         assert history is not None
         assert 0 < history.missing < pages * 999
-        assert history.first_id == world.id_at(START_MS - 6 * HOUR_MS)
+        assert history.first_id == world.began(6)
         async with world.filling(warmup_ms=99 * HOUR_MS):
             await world.until(lambda: world.ledger.history_wanted(X) is None)
         assert world.asked < 0.8 * pages
@@ -434,8 +451,7 @@ def test_a_hole_that_rest_lacks_too_is_certified_after_ten_tries_over_half_an_ho
             await world.until(lambda: len(world.ledger.absences(X)) > 0)
             assert world.ledger.missing(X) == 2_501
             await world.until(lambda: world.ledger.gaps(X)[0].state == "certified")
-            await world.pass_time(5)
-            assert filling.state(X).counts.certified == 1
+            await world.until(lambda: filling.state(X).counts.certified == 1)
         [absence] = world.ledger.absences(X)
         assert (absence.first_id, absence.last_id) == (first_id, last_id)
         assert (absence.below.id, absence.above.id) == (first_id - 1, last_id + 1)
@@ -491,15 +507,15 @@ def test_certified_ids_that_come_late_are_taken_and_what_is_left_stays_certified
         rows = world.exchange.market.trades(X, minutes_ago(60), START_MS)
         world.ledger.append(X, rows.take((rows.id < first_id) | (rows.id > first_id + 9)))
         async with world.filling(rule=rule) as filling:
-            await world.until(lambda: [gap.state for gap in world.ledger.gaps(X)] == ["certified"])
-            await world.pass_time(2)
-            assert world.exchange.clear(1)
-            await world.until(lambda: world.ledger.gaps(X)[0].last_id == first_id + 3)
+            await world.until(lambda: filling.state(X).counts.certified == 1)
             assert [gap.state for gap in world.ledger.gaps(X)] == ["certified"]
+            assert world.exchange.clear(1)
+            await world.until(lambda: filling.state(X).counts.recovered_ids == 6)
+            [gap] = world.ledger.gaps(X)
+            assert (gap.last_id, gap.state) == (first_id + 3, "certified")
             assert world.exchange.clear(2)
-            await world.until(lambda: not world.ledger.gaps(X))
-            await world.pass_time(2)
-            assert filling.state(X).counts.recovered_ids == 10
+            await world.until(lambda: filling.state(X).counts.recovered_ids == 10)
+            assert world.ledger.gaps(X) == ()
         assert world.ledger.absences(X) == ()
         world.assert_complete()
 
@@ -554,12 +570,11 @@ def test_an_id_far_above_all_that_rest_has_delays_no_gap_and_costs_little(tmp_pa
         world.ledger.append(X, replace(newest, id=np.array([2**53 + 1])))
         async with world.filling() as filling:
             await world.until(lambda: len(world.ledger.gaps(X)) == 1)
-            served = world.asked
-            assert served < 30  # nine pages, and now and then a look at the end
+            # Nine pages; and once a minute the end, REST's newest row, and the page that was traded since.
+            assert world.asked < 15 + 3 * (5 + minutes_since_start(world))
             await world.until(lambda: filling.wanted(X) == 0)
             await world.pass_time(1_800)
-            # Once a minute the end, REST's newest row, and the page that was traded since.
-            assert world.asked - served < 3 * 35
+            assert world.asked < 15 + 3 * (5 + minutes_since_start(world))
             held = world.ledger.trades(X, 0, world.clock())
             assert int(held.id[-2]) >= world.id_at(START_MS)
 

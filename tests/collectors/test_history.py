@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from collectors.archive import Archive, DumpDamaged
 from collectors.binance import DAY_MS, start_of
-from collectors.exchange import Exchange, Habits
+from collectors.exchange import Exchange, Habits, VirtualClock
 from collectors.exchange.faults import RestRepeat
 from collectors.history import Day, History, OtherTape, days_between
 from collectors.rest import BinanceRest
@@ -19,14 +19,14 @@ from storage.errors import StoreUnavailable
 from storage.intake import OwnIntake, Taken
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
-from tests.clock import wall_ms
 from tests.markets import PrintedMarket, printed_market
 from tests.tapes import rows_of
 
 SYMBOL = "BTCUSDT"
 SLOW = 0.005  # some 7,800 trades a day
-TODAY = datetime.fromtimestamp(wall_ms() / 1000, UTC).date()
+TODAY = date(2026, 11, 25)
 YESTERDAY, BEFORE = TODAY - timedelta(days=1), TODAY - timedelta(days=2)
+NOON = VirtualClock(start_of(TODAY) + DAY_MS // 2)  # no midnight passes
 
 
 def market(seed: int = 1) -> PrintedMarket:
@@ -48,16 +48,16 @@ class Scene:
     rest: BinanceRest
 
     def history(self, intake: OwnIntake | None = None) -> History:
-        intake = intake or _Watched(self.ledger, wall_ms())
+        intake = intake or _Watched(self.ledger, NOON())
         runs = self.ledger.runs(SYMBOL)
-        return History(self.archive, self.rest, intake, SYMBOL, runs, wall_ms, venue="simulated")
+        return History(self.archive, self.rest, intake, SYMBOL, runs, NOON, venue="simulated")
 
     async def fill(self, *days: date) -> list[Day]:
         history = self.history()
         return [await history.fill(day) for day in days]
 
     def held(self) -> TradeColumns:
-        return self.ledger.trades(SYMBOL, 0, wall_ms())
+        return self.ledger.trades(SYMBOL, 0, NOON())
 
 
 class _Watched(OwnIntake):
@@ -74,10 +74,10 @@ async def scene(
     path: Path, *, habits: Habits | None = None, history_hours: float = 96, archive_seed: int = 1
 ) -> AsyncIterator[Scene]:
     async with (
-        Exchange(market(), clock=wall_ms, history_hours=history_hours) as exchange,
-        Exchange(market(archive_seed), clock=wall_ms) as dumps,
+        Exchange(market(), clock=NOON, history_hours=history_hours) as exchange,
+        Exchange(market(archive_seed), clock=NOON) as dumps,
         Archive(dumps.rest_url, attempts=1) as archive,
-        BinanceRest(exchange.rest_url, wall_ms) as rest,
+        BinanceRest(exchange.rest_url, NOON) as rest,
     ):
         dumps.archive_habits = habits or Habits()
         with TradeLedger.open(path) as ledger:
@@ -140,7 +140,7 @@ def test_what_a_run_that_broke_off_left_is_continued(tmp_path: Path) -> None:
 
     async def run() -> None:
         async with scene(tmp_path / "l") as at:
-            broken = BreaksOff(at.ledger, wall_ms())
+            broken = BreaksOff(at.ledger, NOON())
             with pytest.raises(StoreUnavailable):
                 await at.history(broken).fill(YESTERDAY)
             assert 0 < len(at.held()) < len(truth(YESTERDAY))
@@ -154,9 +154,7 @@ def test_what_a_run_that_broke_off_left_is_continued(tmp_path: Path) -> None:
 def test_today_is_brought_up_to_what_is_held(tmp_path: Path) -> None:
     async def run() -> None:
         async with scene(tmp_path / "l") as at:
-            printed = market().trades(SYMBOL, start_of(TODAY), wall_ms())
-            if len(printed) < 2:
-                pytest.skip("the day is too young")
+            printed = market().trades(SYMBOL, start_of(TODAY), NOON())
             at.ledger.append(SYMBOL, printed.take(slice(-1, None)))
             [day] = await at.fill(TODAY)
             assert (day.in_dump, day.over_rest, day.missing) == (None, len(printed) - 1, [])
@@ -170,13 +168,13 @@ def test_ids_that_neither_dump_nor_rest_has_are_named(tmp_path: Path) -> None:
         async with scene(tmp_path / "l", habits=Habits(kept=0.5), history_hours=1) as at:
             later = truth(YESTERDAY)
             at.ledger.append(SYMBOL, later.take(slice(-10, None)))
-            history = at.history(OwnIntake(at.ledger, wall_ms()))
+            history = at.history(OwnIntake(at.ledger, NOON()))
             history._first_ids[start_of(YESTERDAY)] = int(later.id[0])  # REST's floor is later than the day
             history._first_ids[start_of(TODAY)] = int(later.id[-1]) + 1
             history._archive_known = True
             day = await history.fill(YESTERDAY)
-            # Within an hour after midnight REST has the end of the day.
-            assert day.missing_ids == len(later) - round(len(later) * 0.5) - 10 - day.over_rest
+            assert day.over_rest == 0
+            assert day.missing_ids == len(later) - round(len(later) * 0.5) - 10
             assert day.missing[0].first_id == int(later.id[round(len(later) * 0.5)])
 
     asyncio.run(run())

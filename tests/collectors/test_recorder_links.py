@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from collectors import links as links_module
+from collectors import looks as looks_module
 from collectors import stream as stream_module
 from collectors.exchange import Exchange, GeneratedMarket, Limits
 from collectors.exchange.faults import Conflict, End, Malformed, Refuse
@@ -25,17 +26,10 @@ from storage.ledger import TradeLedger
 from storage.trades import Instrument, TradeColumns
 from tests.clock import wall_ms
 
-from .test_recorder import assert_equals_exchange, fast_market, held, recording, until
+from .payloads import btcusdt
+from .test_recorder import assert_equals_exchange, fast_market, held, recording, talking, until
 
-FIRST_ID = 1_000
 DOWN = {"e": "serverShutdown", "E": 1_770_123_456_789}
-
-
-def trade(agg_trade_id: int) -> str:
-    now_ms = wall_ms()
-    data = {"e": "aggTrade", "E": now_ms, "s": "BTCUSDT", "a": agg_trade_id, "p": "62000.00000000"}
-    data |= {"q": "0.00100000", "f": agg_trade_id, "l": agg_trade_id, "T": now_ms, "m": True, "M": True}
-    return json.dumps({"stream": "btcusdt@aggTrade", "data": data})
 
 
 @pytest.mark.parametrize("notice", [DOWN, {"stream": "!serverShutdown", "data": DOWN}])
@@ -52,7 +46,7 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
         number = opened
         open_now.add(number)
         most_open = max(most_open, len(open_now))
-        await socket.send(trade(FIRST_ID + int(wall_ms() % 10**6)))
+        await socket.send(btcusdt(number, wall_ms()))
         if number == 1:
             await socket.send(json.dumps(notice))
         await socket.wait_closed()
@@ -61,9 +55,8 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
     async def run() -> None:
         async with (
             Exchange(fast_market(), clock=wall_ms) as exchange,
-            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+            talking(talk) as url,
         ):
-            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange, stream_url=url) as recorder:
                     await until(lambda: most_open == 2)
@@ -75,7 +68,7 @@ def test_an_announced_shutdown_is_acted_on_at_once_in_either_form(
 def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The parser takes a second at a time, in which no look at REST's head is due."""
+    """The parser takes a second at a time, or what a machine makes of it; no look at REST is due."""
     parse, takes_s = stream_module._parse, 0.0
 
     async def parse_slowly(texts: list[bytes], turn: Turn) -> Parsed:
@@ -93,13 +86,15 @@ def test_what_does_not_fit_into_a_ring_is_counted_and_fetched(
 
     monkeypatch.setattr(links_module, "Ring", Held)
     monkeypatch.setattr(stream_module, "_parse", parse_slowly)
+    monkeypatch.setattr(looks_module, "LOOK_MS", REST_LAG_MS)
+    timing = Timing(least_silence_s=REST_LAG_MS / 1000)
 
     async def run() -> int:
         """How many trades were given up."""
         nonlocal takes_s
         async with Exchange(fast_market(), clock=wall_ms) as exchange:
             with TradeLedger.open(tmp_path / "l") as ledger:
-                async with recording(ledger, exchange, rest_lag_ms=REST_LAG_MS) as recorder:
+                async with recording(ledger, exchange, rest_lag_ms=REST_LAG_MS, timing=timing) as recorder:
                     await until(lambda: bool(ledger.runs("BTCUSDT")))
                     # What is given up before the first trade is held leaves no gap.
                     takes_s, (ring,) = 1.0, rings
@@ -211,6 +206,7 @@ def test_more_symbols_than_fit_into_a_connection_are_spread_over_several(tmp_pat
             with TradeLedger.open(tmp_path / "l") as ledger:
                 async with recording(ledger, exchange, symbols=list(market.symbols)) as recorder:
                     await until(lambda: bool(ledger.rows(market.symbols[-1])))
+                    await until(lambda: len(recorder.figures().links) == recorder.figures().lines)
                     links = recorder.figures().links
                 assert len(ledger.instruments) == 1_100
                 assert exchange.report().self_inflicted == []

@@ -1,45 +1,42 @@
 """A trade whose time cannot be, on the recorder's links."""
 
 import asyncio
-import json
+import itertools
 from pathlib import Path
 
-from websockets.asyncio.server import ServerConnection, serve
+from websockets.asyncio.server import ServerConnection
 
 from collectors.exchange import Exchange
 from collectors.timing import Timing
 from storage.ledger import TradeLedger
 from tests.clock import wall_ms
 
-from .test_recorder import fast_market, recording, until
+from .payloads import btcusdt
+from .test_recorder import fast_market, recording, talking, until
 
 TEN_YEARS_MS = 10 * 365 * 86_400_000
 
 
-def text(identity: int, time_ms: int) -> str:
-    trade = {"e": "aggTrade", "E": wall_ms(), "s": "BTCUSDT", "a": identity, "p": "62000.00000000"}
-    trade |= {"q": "0.00100000", "f": identity, "l": identity, "T": time_ms, "m": True, "M": True}
-    return json.dumps({"stream": "btcusdt@aggTrade", "data": trade})
-
-
 def test_a_trade_of_the_future_makes_no_link_look_late(tmp_path: Path) -> None:
     """The least lag of late is what lags are compared with."""
-    began_ms, opened = wall_ms(), 0
+    tape, opened = list[str](), 0
 
     async def talk(socket: ServerConnection) -> None:
+        """What either link has printed first, both bring."""
         nonlocal opened
         opened += 1
-        while True:
-            identity = (wall_ms() - began_ms) // 250
-            await socket.send(text(identity, wall_ms() + TEN_YEARS_MS * (identity == 6)))
+        for identity in itertools.count(len(tape)):
+            if identity == len(tape):
+                off_ms = TEN_YEARS_MS if identity == 6 else 0
+                tape.append(btcusdt(identity, wall_ms() + off_ms, event_ms=wall_ms()))
+            await socket.send(tape[identity])
             await asyncio.sleep(0.25)
 
     async def run() -> None:
         async with (
             Exchange(fast_market(), clock=wall_ms) as exchange,
-            serve(talk, "127.0.0.1", 0, ping_interval=None) as server,
+            talking(talk) as url,
         ):
-            url = f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             with TradeLedger.open(tmp_path / "l") as ledger:
                 timing = Timing(watch_s=0.05)
                 async with recording(ledger, exchange, stream_url=url, links=2, timing=timing):

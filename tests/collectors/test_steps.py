@@ -19,6 +19,8 @@ from .acceptance import FAST_LIMITS, START_MS, Rig, at_rates, recording
 
 SPEED = 20
 HOUR_MS = 3_600_000
+# A busy machine lets the clock run ahead; what waited for the time that is set would wait for hours.
+SOON_MS = HOUR_MS // 2
 STEPS = [pytest.param(hours * HOUR_MS, id=f"{hours:+} h") for hours in (-2, 2)]
 
 
@@ -59,15 +61,18 @@ def test_links_come_back_gaps_are_filled_and_the_figures_go_on(tmp_path: Path, s
             clock.step_ms = step_ms
             await rig.until(lambda: is_known(rig, rig.clock() - 4_000))
             rig.inject(End(), Refuse(until_s=5))
-            await rig.until(lambda: rig.exchange.links == 0)
+            await rig.until(lambda: all(link.closed_ms for link in rig.exchange.report().links[:2]))
             down_ms = rig.clock()
             await rig.until(lambda: rig.exchange.links == 2)
-            assert rig.clock() - down_ms < 60_000
+            assert rig.clock() - down_ms < SOON_MS
             await rig.judged()
             assert rig.pages
             await rig.until(lambda: is_known(rig, rig.clock() - 5_000))
-            assert rig.clock() - down_ms < 120_000
-            assert abs(rig.metric("tapedeck_clock_offset_seconds") + step_ms / 1000) < 1
+            assert rig.clock() - down_ms < SOON_MS
+            offset = rig.recorder.clock_offset
+            assert offset is not None
+            off_s = rig.metric("tapedeck_clock_offset_seconds") + step_ms / 1000
+            assert abs(off_s) <= offset.round_trip_ms / 2_000 + 0.01
             assert "clock" in rig.reasons()["all"]
 
     asyncio.run(run())
