@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests import processes
-from tests.infra.proxies import free_port
+from tests.ports import free_port
 from tests.processes import ROOT
 
 SOURCES = ["server", "collectors", "storage", "analytics", "infra", "pyproject.toml", "README.md", "LICENSE"]
