@@ -100,7 +100,7 @@ async def served(
 @asynccontextmanager
 async def connected(url: str, transport: str, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
     """The official client over SSE or Streamable HTTP; `mode` legacy, auto or 2026-07-28."""
-    target: Any = sse_client(f"{url}/sse") if transport == "sse" else f"{url}/mcp"
+    target: Any = sse_client(f"{url}/sse", timeout=60) if transport == "sse" else f"{url}/mcp"
     async with Client(target, mode=mode, **options) as client:
         yield client
 

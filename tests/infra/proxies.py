@@ -78,7 +78,7 @@ def nginx(directory: Path, upstream: str) -> Iterator[int]:
         until_listening(port, process)
         yield port
         process.child.terminate()  # it ends its workers
-        process.wait(10)
+        process.wait(30)
 
 
 @contextmanager
@@ -104,7 +104,7 @@ def caddy(directory: Path, upstream: str) -> Iterator[int]:
 
 
 def until_listening(port: int, process: Process) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

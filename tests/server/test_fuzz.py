@@ -105,7 +105,7 @@ async def bombard(url: str, sources: Sequence[Shots], count: int, headers: dict[
 
 async def answers_ordinarily(url: str, headers: dict[str, str]) -> None:
     async with (
-        Client(sse_client(f"{url}/sse", headers=headers)) as over_sse,
+        Client(sse_client(f"{url}/sse", headers=headers, timeout=60)) as over_sse,
         httpx2.AsyncClient(headers=headers, trust_env=False) as http,
         Client(streamable_http_client(f"{url}/mcp", http_client=http)) as over_http,
     ):

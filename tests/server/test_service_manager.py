@@ -43,7 +43,7 @@ def test_a_server_says_that_it_answers_that_it_lives_and_that_it_stops(
             ready, status = next_message(heard)
             assert ready == "READY=1"
             url = status.removeprefix("STATUS=answers at ")
-            assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+            assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).status_code == 200
             assert [next_message(heard) for _ in range(3)] == [["WATCHDOG=1"]] * 3
             process.child.send_signal(signal.SIGTERM)
             while (message := next_message(heard)) == ["WATCHDOG=1"]:
