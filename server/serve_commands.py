@@ -26,6 +26,9 @@ from server.transports import HTTP_PATH, SSE_PATH
 # The app ends its connections itself, see `Closing`; what is left then is cancelled, so that a stop takes
 # less than 5 s.
 GRACEFUL_S = 3
+# Longer than clients and proxies keep a connection that they do not use (httpx 5 s, nginx 60 s, Caddy 120 s):
+# one that closes as a message is sent on it loses the message, and a client over SSE its session.
+KEEP_ALIVE_S = 150
 # The demo's exchange lets itself be asked faster than Binance, so that 24 h of history are there in a minute.
 DEMO_WEIGHT_LIMIT = 60_000
 DEMO_QUESTIONS = (
@@ -65,6 +68,7 @@ def _run(settings: Settings, announce: Callable[[str], None]) -> int:
         ws="none",
         proxy_headers=False,  # TAPEDECK_TRUSTED_PROXIES says whom to believe
         timeout_graceful_shutdown=GRACEFUL_S,
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = AnnouncingServer(config, announce)
     # uvicorn raises the signal again once it has stopped: then the way out is an ordinary one, with clean-up.

@@ -15,9 +15,12 @@ log = structlog.get_logger()
 READY = "READY=1"
 ALIVE = "WATCHDOG=1"
 STOPPING = "STOPPING=1"
+# A manager that is behind, with the messages of all its services in one queue, is waited for so long; what it
+# is told once it would never hear otherwise, and end a service that has started.
+PATIENCE_S = 1.0
 
 
-def tell(*facts: str) -> None:
+def tell(*facts: str, within_s: float = PATIENCE_S) -> None:
     """Send the facts as one message, if there is a manager that listens."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -25,7 +28,7 @@ def tell(*facts: str) -> None:
     if address.startswith("@"):  # a name in the abstract namespace, not in the file system
         address = f"\0{address[1:]}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as out:
-        out.setblocking(False)
+        out.settimeout(within_s)
         try:
             out.sendto("\n".join(facts).encode(), address)
         except OSError as error:
@@ -45,5 +48,5 @@ async def keep_telling() -> None:
     """Tell from the event loop that it turns; a loop that is held up falls silent."""
     every_s = interval_s()
     while every_s is not None:
-        tell(ALIVE)
+        tell(ALIVE, within_s=0)  # another one follows
         await asyncio.sleep(every_s)

@@ -15,6 +15,7 @@ from storage.trades import TradeColumns
 from tests.processes import Process
 
 PATIENCE_S = 90
+UNKEPT = httpx.Limits(max_keepalive_connections=0)
 # Rows compared at once: some 5 MB of JSON.
 ROWS = 50_000
 
@@ -27,10 +28,12 @@ def until(condition: Callable[[], bool], within_s: float = PATIENCE_S) -> None:
 
 
 class Levers:
-    """The exchange's control port."""
+    """The exchange's control port, by a connection for each question: none is closed as it is asked."""
 
     def __init__(self, urls: Mapping[str, Any]) -> None:
-        self._client = httpx.Client(base_url=urls["control_url"], timeout=PATIENCE_S, trust_env=False)
+        self._client = httpx.Client(
+            base_url=urls["control_url"], timeout=PATIENCE_S, trust_env=False, limits=UNKEPT
+        )
 
     def __enter__(self) -> Self:
         return self

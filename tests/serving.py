@@ -22,11 +22,12 @@ from server.connections import BoundedApp
 from server.face import TapeServer
 from server.pages import Pages
 from server.proxies import TrustedProxies
+from server.serve_commands import KEEP_ALIVE_S
 from server.shutdown import Closing
 from server.site import PagesEndpoint, pages_routes
 from server.transports import Transports, health, security
 
-WITHIN_S = 20
+WITHIN_S = 60
 INITIALIZE = {
     "protocolVersion": "2025-06-18",
     "capabilities": {},
@@ -78,7 +79,9 @@ async def served(
         middleware=[Middleware(TrustedProxies, trusted, public_url)],
         lifespan=lifespan,
     )
-    config = uvicorn.Config(app, port=0, log_config=None, ws="none", proxy_headers=False)
+    config = uvicorn.Config(
+        app, port=0, log_config=None, ws="none", proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server._serve())
     async with asyncio.timeout(WITHIN_S):
@@ -97,7 +100,7 @@ async def served(
 @asynccontextmanager
 async def connected(url: str, transport: str, mode: str = "auto", **options: Any) -> AsyncIterator[Client]:
     """The official client over SSE or Streamable HTTP; `mode` legacy, auto or 2026-07-28."""
-    target: Any = sse_client(f"{url}/sse") if transport == "sse" else f"{url}/mcp"
+    target: Any = sse_client(f"{url}/sse", timeout=60) if transport == "sse" else f"{url}/mcp"
     async with Client(target, mode=mode, **options) as client:
         yield client
 

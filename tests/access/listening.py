@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
+from server.serve_commands import KEEP_ALIVE_S
+
 WITHIN_S = 20
 
 
@@ -17,7 +19,9 @@ async def listening(
 ) -> AsyncIterator[str]:
     """The app's URL; on the socket, if one is given."""
     with on or socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(app, log_config=None, ws="none", proxy_headers=False)
+        config = uvicorn.Config(
+            app, log_config=None, ws="none", proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_S
+        )
         server = uvicorn.Server(config)
         task = asyncio.create_task(server._serve([listener]))
         async with asyncio.timeout(WITHIN_S):

@@ -11,7 +11,7 @@ import pytest
 from tests import processes
 from tests.access.people import PASSPHRASE, Dance, Person, connected, posted
 from tests.access.served import OTHER, TOKEN, bearer, client, initialized
-from tests.infra.proxies import free_port
+from tests.ports import free_port
 
 PORT_PLACE = "{port}"
 WAYS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
 from tests.processes import ROOT, Process, start
 
 HOST = "tape.test"
@@ -42,13 +43,6 @@ def certificate(directory: Path) -> tuple[Path, Path]:
 def trusting(directory: Path) -> ssl.SSLContext:
     """What a client needs to believe the certificate in the directory."""
     return ssl.create_default_context(cafile=str(directory / "certificate.pem"))
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 @contextmanager
@@ -84,7 +78,7 @@ def nginx(directory: Path, upstream: str) -> Iterator[int]:
         until_listening(port, process)
         yield port
         process.child.terminate()  # it ends its workers
-        process.wait(10)
+        process.wait(30)
 
 
 @contextmanager
@@ -110,7 +104,7 @@ def caddy(directory: Path, upstream: str) -> Iterator[int]:
 
 
 def until_listening(port: int, process: Process) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -19,7 +19,7 @@ import httpx
 import pytest
 
 from tests import processes
-from tests.infra.proxies import free_port
+from tests.ports import free_port
 from tests.processes import ROOT
 
 SOURCES = ["server", "collectors", "storage", "analytics", "infra", "pyproject.toml", "README.md", "LICENSE"]
@@ -223,7 +223,7 @@ def test_a_service_that_does_not_start_is_rolled_back_and_the_newest_releases_st
         assert f"back to {before}\n" in done.stdout
         assert f"{before} answers again" in done.stdout
         assert (in_place(target), releases(target)) == (before, kept)
-        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).status_code == 200
     assert "Traceback" not in (target / "log").read_text()
 
 

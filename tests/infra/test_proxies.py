@@ -61,12 +61,12 @@ def trusting_client(context: ssl.SSLContext, **options: Any) -> httpx2.AsyncClie
 async def connected(url: str, transport: str, context: ssl.SSLContext) -> AsyncIterator[Client]:
     """The official client by the public name."""
     if transport == "sse":
-        target = sse_client(f"{url}/sse", httpx_client_factory=partial(trusting_client, context))
+        target = sse_client(f"{url}/sse", timeout=60, httpx_client_factory=partial(trusting_client, context))
         async with Client(target) as client:
             yield client
     else:
         async with (
-            trusting_client(context, timeout=30) as http,
+            trusting_client(context, timeout=60) as http,
             Client(streamable_http_client(f"{url}/mcp", http_client=http)) as client,
         ):
             yield client
@@ -74,7 +74,7 @@ async def connected(url: str, transport: str, context: ssl.SSLContext) -> AsyncI
 
 async def newest_trade(client: Client, behind: int = 0) -> int:
     """The id of the newest trade that an answer is made of, once that is beyond `behind`."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while True:
             result = await client.call_tool("get_volume_profile", {"symbol": "BTCUSDT", "duration_hours": 1})
             answer = result.structured_content
@@ -102,19 +102,19 @@ def test_sessions_pass_through_and_the_rest_is_kept_out(tmp_path: Path, named: s
     with front(tmp_path, named) as port:
         url, context = f"https://{HOST}:{port}", trusting(tmp_path)
         asyncio.run(sessions(url, context, [1.0]))
-        with httpx.Client(verify=context, trust_env=False) as client:
+        with httpx.Client(verify=context, trust_env=False, timeout=60) as client:
             assert client.get(f"{url}/healthz").json() == {"status": "ok"}
             for path, word in (("/metrics", "tapedeck_"), ("/status", "uptime_s")):
-                assert word in httpx.get(f"http://{named}{path}", trust_env=False).text
+                assert word in httpx.get(f"http://{named}{path}", trust_env=False, timeout=60).text
                 kept_in = client.get(f"{url}{path}")
                 assert (kept_in.status_code, word in kept_in.text) == (404, False)
-            direct = httpx.get(f"http://{named}/.well-known/x", trust_env=False)
+            direct = httpx.get(f"http://{named}/.well-known/x", trust_env=False, timeout=60)
             through = client.get(f"{url}/.well-known/oauth-protected-resource")
             assert (through.status_code, through.text) == (direct.status_code, direct.text)
             assert "max-age" in through.headers["strict-transport-security"]
             foreign = client.get(f"{url}/sse", headers={"Host": "evil.example"})
             assert foreign.status_code == 421 or not foreign.text  # tapedeck's word, or none at all
-            with client.stream("GET", f"{url}/sse", timeout=10) as stream:
+            with client.stream("GET", f"{url}/sse", timeout=60) as stream:
                 first = next(stream.iter_text())  # while the stream stays open: nothing waits for more
                 assert first.startswith("event: endpoint")
                 assert stream.headers["content-type"].startswith("text/event-stream")
@@ -152,7 +152,7 @@ def test_a_client_finds_the_way_in_and_goes_it(tmp_path: Path, guarded: str, fro
 
     async def dance(port: int) -> None:
         transport = ByName(port, trusting(tmp_path))
-        async with httpx.AsyncClient(base_url=url, transport=transport, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=url, transport=transport, timeout=60) as http:
             refused = await http.get("/sse")
             assert refused.status_code == 401
             metadata = f"{url}/.well-known/oauth-protected-resource"
@@ -191,7 +191,7 @@ def test_sessions_of_three_minutes_outlive_long_silences(tmp_path: Path, named: 
 
 async def comments(url: str, context: ssl.SSLContext, count: int) -> None:
     """So many of the comments that keep a silent stream alive, each within 20 s of the one before."""
-    async with trusting_client(context, timeout=20) as http, http.stream("GET", f"{url}/sse") as stream:
+    async with trusting_client(context, timeout=60) as http, http.stream("GET", f"{url}/sse") as stream:
         texts = stream.aiter_text()
         while count:
             async with asyncio.timeout(20):

@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import time
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, replace
@@ -18,23 +17,29 @@ import structlog
 
 from collectors.binance import DAY_MS, start_of
 from collectors.exchange import GeneratedMarket
+from server import archive_commands
 from server.cli import main
+from server.wall_clock import wall_clock
 from storage.absences import Absence, Seen
 from storage.checkpoints import readable
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests import processes
-from tests.clock import wall_ms
+from tests.clock import SteppedClock, wall_ms
+from tests.levers import missing, until
 from tests.tapes import rows_of
 
 RATE = 0.005
 TODAY = datetime.fromtimestamp(wall_ms() / 1000, UTC).date()
 YESTERDAY, BEFORE = TODAY - timedelta(days=1), TODAY - timedelta(days=2)
+# To the commands it was noon when the tests were read: their today stays the tests'.
+NOON = SteppedClock(wall_clock)
+NOON.step_ms = start_of(TODAY) + DAY_MS // 2 - wall_ms()
 
 
 @pytest.fixture(scope="module")
 def urls() -> Iterator[dict[str, Any]]:
-    with processes.exchange(f"--rate={RATE}", "--history-hours=96") as urls:
+    with processes.exchange(f"--rate={RATE}", "--history-hours=120") as urls:
         yield urls
 
 
@@ -60,6 +65,7 @@ def tapedeck(urls: dict[str, Any], data_dir: Path, *command: object, **settings:
     environment = processes.inherited() | processes.environment_for(urls, data_dir, **settings)
     with (
         mock.patch.dict(os.environ, environment, clear=True),
+        mock.patch.object(archive_commands, "wall_clock", NOON),
         redirect_stdout(StringIO()) as out,
         redirect_stderr(StringIO()) as err,
     ):
@@ -110,10 +116,8 @@ def test_a_gap_that_is_left_is_told_of(urls: dict[str, Any], tmp_path: Path) -> 
 def test_a_running_server_takes_the_days_in_and_goes_on_recording(
     urls: dict[str, Any], printed: dict[date, TradeColumns], tmp_path: Path
 ) -> None:
-    with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.5") as (process, _):
-        deadline = time.monotonic() + 60
-        while not held_at_all(tmp_path / "l"):
-            assert time.monotonic() < deadline
+    with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.5") as (process, url):
+        until(lambda: held_at_all(tmp_path / "l"))
         brought = tapedeck(urls, tmp_path / "l", "backfill", "BTCUSDT", "--from", BEFORE)
         assert (brought.returncode, brought.stderr) == (0, ""), process.lines
         # Today or yesterday, the day on which the warm-up begins is filled up as well.
@@ -126,10 +130,11 @@ def test_a_running_server_takes_the_days_in_and_goes_on_recording(
         audited = tapedeck(urls, tmp_path / "l", "audit", YESTERDAY, "BTCUSDT")
         assert (audited.returncode, audited.stderr) == (0, ""), audited.stdout
         assert process.child.poll() is None
+        until(lambda: missing(url, "BTCUSDT") == 0)
     with TradeLedger.open(tmp_path / "l") as ledger:
-        oldest = ledger.runs("BTCUSDT")[0]
-        assert oldest.first_id == int(printed[BEFORE].id[0])
-        assert oldest.last_ms >= start_of(TODAY)
+        [run] = ledger.runs("BTCUSDT")
+        assert run.first_id == int(printed[BEFORE].id[0])
+        assert run.last_id >= int(printed[YESTERDAY].id[-1])
 
 
 def held_at_all(data_dir: Path) -> bool:
@@ -173,7 +178,7 @@ def test_ids_that_nobody_has_fail_a_backfill_until_they_are_certified(
     (tmp_path / "faults.json").write_text(json.dumps([hole]))
     command = ("backfill", "BTCUSDT", "--from", BEFORE, "--to", YESTERDAY)
     with processes.exchange(
-        f"--rate={RATE}", "--history-hours=96", f"--faults={tmp_path / 'faults.json'}"
+        f"--rate={RATE}", "--history-hours=120", f"--faults={tmp_path / 'faults.json'}"
     ) as urls:
         failed = tapedeck(urls, tmp_path / "l", *command)
         assert failed.returncode == 1

@@ -36,7 +36,7 @@ def shown(tmp_path: Path) -> Iterator[Face]:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         yield client
 
 
@@ -52,7 +52,7 @@ def calls(server: Served, tool: str, outcome: str) -> float:
 
 
 async def until(holds: Any) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():  # noqa: ASYNC110  there is no event for it
             await asyncio.sleep(0.01)
 

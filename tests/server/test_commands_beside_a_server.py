@@ -84,7 +84,7 @@ def test_every_command_while_a_server_records(tmp_path: Path) -> None:
         assert (from_it.returncode, from_it.stdout) == (1, "")
         assert "open in another process; take a backup of it" in from_it.stderr
         assert not (tmp_path / "new").exists()
-        assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+        assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).status_code == 200
         assert list((ledger / "checkpoints").iterdir()) == []
         process.child.terminate()
         assert process.wait(30) == 0

@@ -45,7 +45,7 @@ TRANSPORTS = ["sse", "mcp"]
 @asynccontextmanager
 async def connected(url: str, transport: str) -> AsyncIterator[Client]:
     """The official client, over SSE or Streamable HTTP."""
-    target = sse_client(f"{url}/sse") if transport == "sse" else f"{url}/mcp"
+    target = sse_client(f"{url}/sse", timeout=60) if transport == "sse" else f"{url}/mcp"
     async with Client(target) as client:
         yield client
 
@@ -445,7 +445,7 @@ def test_uvicorn_serves_the_same_app(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "uvicorn", "--factory", "server.app:from_env", "--port=0"]
         with processes.start(*command, environment=environment) as process:
             url = process.until("Uvicorn running on").split("running on ")[1].split(" ")[0].rstrip('"')
-            assert httpx.get(f"{url}/healthz", trust_env=False).json() == {"status": "ok"}
+            assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).json() == {"status": "ok"}
 
             async def tools() -> list[str]:
                 async with connected(url, "sse") as client:
@@ -463,7 +463,7 @@ def test_uvicorn_serves_the_same_app(tmp_path: Path) -> None:
 
 def test_a_foreign_host_or_origin_is_refused_without_a_traceback(tmp_path: Path) -> None:
     with processes.exchange() as urls, processes.server(urls, tmp_path / "l") as (process, url):
-        with httpx.Client(trust_env=False) as http:
+        with httpx.Client(trust_env=False, timeout=60) as http:
             for path in ("/sse", "/mcp"):
                 assert http.get(f"{url}{path}", headers={"Host": "evil.example"}).status_code == 421
                 refused = http.get(f"{url}{path}", headers={"Origin": "https://evil.example"})

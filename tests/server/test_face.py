@@ -132,7 +132,7 @@ async def test_the_url_of_a_result_leads_to_its_page(tmp_path: Path, public_url:
         async with (
             served(shown.mcp, bus=shown.bus, public_url=public_url) as server,
             connected(server.url, "sse") as client,
-            httpx.AsyncClient(trust_env=False) as http,
+            httpx.AsyncClient(trust_env=False, timeout=60) as http,
         ):
             for query in ("btc profile", "stop hint"):
                 found = structure_of(await client.call_tool("search", {"query": query}))["results"][0]
@@ -144,7 +144,10 @@ async def test_the_url_of_a_result_leads_to_its_page(tmp_path: Path, public_url:
 
 
 async def test_the_list_of_pages_leads_to_each(shown: Face) -> None:
-    async with served(shown.mcp, bus=shown.bus) as server, httpx.AsyncClient(trust_env=False) as http:
+    async with (
+        served(shown.mcp, bus=shown.bus) as server,
+        httpx.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
         index = await http.get(f"{server.url}/pages")
         links = re.findall(r'href="([^"]+)"', index.text)
         assert len(links) == 2 * len(TOPICS) + len(definitions())
@@ -153,7 +156,10 @@ async def test_the_list_of_pages_leads_to_each(shown: Face) -> None:
 
 
 async def test_what_stands_in_an_address_is_text_and_a_foreign_host_gets_nothing(shown: Face) -> None:
-    async with served(shown.mcp, bus=shown.bus) as server, httpx.AsyncClient(trust_env=False) as http:
+    async with (
+        served(shown.mcp, bus=shown.bus) as server,
+        httpx.AsyncClient(trust_env=False, timeout=60) as http,
+    ):
         page = await http.get(f"{server.url}/pages/<script>alert(1)</script>/profile")
         assert page.status_code == 404
         assert "<script>" not in page.text
@@ -220,7 +226,7 @@ async def test_who_listens_to_a_profile_hears_when_its_poc_moves(shown: Face, tr
         served(shown.mcp, bus=shown.bus) as server,
         connected(server.url, transport, "2026-07-28") as client,
         client.listen(resource_subscriptions=[uri]) as news,
-        asyncio.timeout(20),
+        asyncio.timeout(60),
     ):
         subscriptions = server.transports.subscriptions
         assert subscriptions.watched == [uri]
@@ -241,7 +247,7 @@ async def test_a_subscriber_of_the_handshake_era_hears_too_and_leaves_nothing(sh
     async def hear(message: Any) -> None:
         heard.put_nowait(message)
 
-    async with served(shown.mcp, bus=shown.bus) as server, asyncio.timeout(20):
+    async with served(shown.mcp, bus=shown.bus) as server, asyncio.timeout(60):
         subscriptions = server.transports.subscriptions
         async with connected(server.url, "sse", "legacy", message_handler=hear) as client:
             await client.session.subscribe_resource(uri)

@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import socket
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from server.app import create_app
 from server.settings import Settings
 from tests import processes
 from tests.access.served import TOKEN, TOKENS, bearer
+from tests.ports import free_port
 from tests.server.shots import Shot, Shots
 from tests.serving import RawSse
 
@@ -105,7 +105,7 @@ async def bombard(url: str, sources: Sequence[Shots], count: int, headers: dict[
 
 async def answers_ordinarily(url: str, headers: dict[str, str]) -> None:
     async with (
-        Client(sse_client(f"{url}/sse", headers=headers)) as over_sse,
+        Client(sse_client(f"{url}/sse", headers=headers, timeout=60)) as over_sse,
         httpx2.AsyncClient(headers=headers, trust_env=False) as http,
         Client(streamable_http_client(f"{url}/mcp", http_client=http)) as over_http,
     ):
@@ -124,9 +124,8 @@ def open_files(pid: int) -> int:
 
 @contextmanager
 def serving(directory: Path, access: dict[str, str]) -> Iterator[tuple[processes.Process, str]]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = {name.upper(): value for name, value in access.items()} | {"WARMUP_HOURS": "1", "PORT": port}
+    settings = {name.upper(): value for name, value in access.items()}
+    settings |= {"WARMUP_HOURS": "1", "PORT": str(free_port())}
     with processes.exchange() as urls, processes.server(urls, directory, **settings) as served:
         yield served
 

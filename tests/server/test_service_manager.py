@@ -7,6 +7,8 @@ import socket
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -22,7 +24,7 @@ def manager() -> Iterator[tuple[socket.socket, str]]:
     name = f"tapedeck-{uuid.uuid4()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as heard:
         heard.bind(f"\0{name}")
-        heard.settimeout(20)
+        heard.settimeout(60)
         yield heard, f"@{name}"
 
 
@@ -36,12 +38,12 @@ def test_a_server_says_that_it_answers_that_it_lives_and_that_it_stops(
     heard, address = manager
     with processes.exchange() as urls:
         environment = processes.environment_for(urls, tmp_path / "l")
-        environment |= {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "200000"}
+        environment |= {"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "400000"}
         with processes.start(sys.executable, "-m", "server.cli", "serve", environment=environment) as process:
             ready, status = next_message(heard)
             assert ready == "READY=1"
             url = status.removeprefix("STATUS=answers at ")
-            assert httpx.get(f"{url}/healthz", trust_env=False).status_code == 200
+            assert httpx.get(f"{url}/healthz", trust_env=False, timeout=60).status_code == 200
             assert [next_message(heard) for _ in range(3)] == [["WATCHDOG=1"]] * 3
             process.child.send_signal(signal.SIGTERM)
             while (message := next_message(heard)) == ["WATCHDOG=1"]:
@@ -68,6 +70,24 @@ def test_a_loop_that_is_held_up_falls_silent(
         telling.cancel()
 
     asyncio.run(run())
+
+
+def test_a_manager_that_is_behind_hears_all_that_it_is_told_once(
+    manager: tuple[socket.socket, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard, address = manager
+    monkeypatch.setenv("NOTIFY_SOCKET", address)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as others, suppress(BlockingIOError):
+        others.setblocking(False)  # until no more fit
+        while True:
+            others.sendto(b"STATUS=of another service", f"\0{address[1:]}")
+    tell("WATCHDOG=1", within_s=0)
+    with ThreadPoolExecutor() as pool:
+        told = pool.submit(tell, "READY=1", within_s=60)
+        while (message := next_message(heard)) == ["STATUS=of another service"]:
+            pass
+        told.result()
+    assert message == ["READY=1"]
 
 
 def test_a_socket_in_the_file_system_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,7 @@ class Gate:
         return CallToolResult(content=[TextContent(type="text", text="x" * characters)])
 
 
-async def eventually(holds: Callable[[], Any], within_s: float = 20) -> None:
+async def eventually(holds: Callable[[], Any], within_s: float = 60) -> None:
     async with asyncio.timeout(within_s):
         while not holds():  # noqa: ASYNC110  what is looked at is of many kinds
             await asyncio.sleep(0.01)
@@ -85,7 +85,7 @@ async def eventually(holds: Callable[[], Any], within_s: float = 20) -> None:
 
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         yield client
 
 

@@ -31,7 +31,7 @@ class Clock:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110  the work is done in threads
             await asyncio.sleep(TICK_S)
 

@@ -103,7 +103,7 @@ async def test_a_hundred_sessions_that_ask_at_once_are_all_answered(sealed: Face
         return await stream.event()
 
     async with (
-        served(sealed.mcp, bus=sealed.bus) as server,
+        served(sealed.mcp, Bounds(call_s=100), bus=sealed.bus) as server,
         httpx.AsyncClient(trust_env=False, timeout=60) as http,
         AsyncExitStack() as stack,
     ):
