@@ -364,7 +364,7 @@ def test_a_stop_with_questions_under_way_takes_less_than_5_s_and_crashes_nothing
         async with connected(url, "sse") as client:
             await wait_for_trades(client, 10_000)
         asking = [asyncio.create_task(keep_asking(url)) for _ in range(6)]
-        await asyncio.to_thread(until, lambda: metrics(url)["tapedeck_calls_under_way"] == 6)
+        await asyncio.to_thread(until, lambda: metrics(url)["tapedeck_calls_under_way"] > 0)
         stopped = await asyncio.to_thread(process.stop, signal.SIGTERM)
         for task in asking:
             task.cancel()
@@ -410,6 +410,7 @@ def test_kill_9_loses_nothing_that_was_flushed_and_doubles_nothing(tmp_path: Pat
                 assert sorted([*held.id.tolist(), *inside]) == list(range(int(held.id[0]), heads[-1] + 1))
         with processes.server(urls, tmp_path / "l", WARMUP_HOURS="0.05") as (process, url):
             asyncio.run(some_trades(url))
+            until(lambda: metrics(url)['tapedeck_history_missing{symbol="BTCUSDT"}'] == 0)
             until(lambda: missing(url, "BTCUSDT") == 0)
             process.child.terminate()
             process.wait(30)
