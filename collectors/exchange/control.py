@@ -26,6 +26,8 @@ from collectors.exchange.texts import agg_trades_page
 from collectors.rest_bodies import parse_agg_trades
 
 MOST_ROWS = 100_000
+# Longer than clients keep a connection that they do not use: one that closes as a request is sent loses it.
+KEEP_ALIVE_S = 150
 
 
 def control(exchange: Exchange, clock: VirtualClock | None = None) -> Starlette:
@@ -55,7 +57,13 @@ async def serving_control(
 ) -> AsyncIterator[str]:
     """The same on a port of its own; its URL."""
     config = uvicorn.Config(
-        control(exchange, clock), host=host, port=port, log_config=None, lifespan="off", ws="none"
+        control(exchange, clock),
+        host=host,
+        port=port,
+        log_config=None,
+        lifespan="off",
+        ws="none",
+        timeout_keep_alive=KEEP_ALIVE_S,
     )
     server = _Server(config)
     task = asyncio.create_task(server.serve())

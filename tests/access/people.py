@@ -106,7 +106,7 @@ async def connected(url: str, transport: str, person: Person, **options: Any) ->
     """The official client, which asks the person when it has to."""
     auth = person.provider(f"{url}/{transport}")
     if transport == "sse":
-        async with Client(sse_client(f"{url}/sse", auth=auth)) as client:
+        async with Client(sse_client(f"{url}/sse", auth=auth, timeout=60)) as client:
             yield client
     else:
         async with (

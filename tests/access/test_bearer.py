@@ -150,7 +150,7 @@ async def test_each_named_token_may_ask_over_both_transports(tmp_path: Path, tok
             Client(streamable_http_client(f"{it.url}/mcp", http_client=http)) as asking,
         ):
             assert not (await asking.call_tool("get_data_coverage", {})).is_error
-        async with Client(sse_client(f"{it.url}/sse", headers=bearer(token))) as asking:
+        async with Client(sse_client(f"{it.url}/sse", headers=bearer(token), timeout=60)) as asking:
             assert not (await asking.call_tool("get_data_coverage", {})).is_error
 
 

@@ -53,7 +53,7 @@ async def test_a_token_of_the_provider_may_ask_over_both_transports(tmp_path: Pa
             Client(streamable_http_client(f"{it.url}/mcp", http_client=http)) as asking,
         ):
             assert not (await asking.call_tool("get_data_coverage", {})).is_error
-        async with Client(sse_client(f"{it.url}/sse", headers=headers)) as asking:
+        async with Client(sse_client(f"{it.url}/sse", headers=headers, timeout=60)) as asking:
             assert not (await asking.call_tool("get_data_coverage", {})).is_error
         assert idp.asked == 1
 

@@ -168,7 +168,7 @@ async def _look_on(url: str, ends_s: float, looks: list[Look]) -> None:
 async def _ask_on(url: str, number: int, ends_s: float, asked: Asked) -> None:
     """One session that asks each second, the next question and the other symbol."""
     questions = itertools.islice(itertools.cycle(QUESTIONS), number * 3, None)
-    async with Client(sse_client(f"{url}/sse")) as client:
+    async with Client(sse_client(f"{url}/sse", timeout=60)) as client:
         due_s = time.monotonic()
         for (tool, arguments), symbol in zip(questions, itertools.cycle(SYMBOLS), strict=False):
             if due_s >= ends_s:
