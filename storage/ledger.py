@@ -19,10 +19,11 @@ from storage import keys
 from storage.absences import Absence
 from storage.codec import encode_second_batch
 from storage.conflicts import MOST_KEPT, Conflict, pack_conflict, unpack_conflict
-from storage.database import Database, Snapshot
+from storage.database import Database
 from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
 from storage.held_ids import Run, gaps_beyond
 from storage.histograms import PriceHistogram
+from storage.leveldb import Snapshot
 from storage.records import Source, pack_absence, pack_instruments, pack_source, pack_state
 from storage.recovery import Recovered, block_rows, recover
 from storage.retention import Expired, expiry_of

@@ -72,6 +72,13 @@ def leveldb_files(path: Path) -> list[Path]:
     return sorted(file for file in path.iterdir() if is_leveldb(file.name))
 
 
+def size_of(entry: os.DirEntry[str]) -> int:
+    try:
+        return entry.stat().st_size
+    except FileNotFoundError:  # compacted away meanwhile
+        return 0
+
+
 def is_locked(path: Path) -> bool:
     """Whether another process has the directory open. Not for the process that has it open itself: asking
     would release its lock."""

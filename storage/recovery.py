@@ -15,10 +15,11 @@ from storage.absences import Absence
 from storage.blocks import decode_block
 from storage.codec import decode_second_batches
 from storage.conflicts import unpack_conflict
-from storage.database import Database, Snapshot
+from storage.database import Database
 from storage.errors import LEFT, CorruptRecord, LedgerError, NewerFormat
 from storage.held_ids import Run
 from storage.keys import Name
+from storage.leveldb import Snapshot
 from storage.records import (
     InstrumentHistory,
     Source,

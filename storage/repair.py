@@ -7,7 +7,7 @@ kept in `damaged-<UTC time>`; a record that goes is kept under `lost:`.
 from collections.abc import Iterable
 from pathlib import Path
 
-from storage.database import Database, repair
+from storage.database import Database
 from storage.errors import CorruptRecord, StoreLocked
 from storage.findings import Finding
 from storage.ledger_files import (
@@ -20,6 +20,7 @@ from storage.ledger_files import (
     mend_tables,
     set_aside,
 )
+from storage.opening import repair
 from storage.verify import Checked, Progress, check_records, of_files, unreadable, untold
 
 # What a remedy uncovers is dealt with in the next round; a third finds nothing.

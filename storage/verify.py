@@ -17,7 +17,7 @@ from storage import keys
 from storage.absences import Absence, by_state, unheld
 from storage.codec import decode_second_batches
 from storage.conflicts import unpack_conflict
-from storage.database import Database, Snapshot, repair
+from storage.database import Database
 from storage.errors import CorruptRecord, NewerFormat
 from storage.findings import Finding, Kind, finding, given_up
 from storage.held_ids import HeldIds, gaps_between, runs_of
@@ -33,6 +33,8 @@ from storage.ledger_files import (
     mend_logs,
     mend_tables,
 )
+from storage.leveldb import Snapshot
+from storage.opening import repair
 from storage.records import (
     InstrumentHistory,
     pack_absence,

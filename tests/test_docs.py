@@ -28,8 +28,8 @@ from storage.blocks import encode_block
 from storage.candle_records import encode_candles
 from storage.candles import MinuteCandles
 from storage.codec import encode_second_batch
-from storage.database import OPTIONS
 from storage.ledger import TradeLedger
+from storage.leveldb import OPTIONS
 from storage.records import pack_absence, unpack_absence
 from storage.rollups import encode_rollup, rollup_of
 from tests.tapes import START_MS, columns

@@ -7,11 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-import plyvel
 import pytest
 
-from storage import database as database_module
 from storage import ledger as ledger_module
+from storage import leveldb as leveldb_module
 from storage.errors import LedgerError, StoreUnavailable
 from storage.ledger import TradeLedger
 from storage.ledger_files import RESERVE
@@ -171,8 +170,8 @@ def test_a_table_that_found_no_room_breaks_nothing_for_good(disk: Path) -> None:
 
 def plain_write(ledger: TradeLedger) -> bool:
     try:
-        ledger._database._handle.put(b"meta:TRIAL", b"", sync=True)
-    except plyvel.IOError:
+        ledger._database._handle.write({b"meta:TRIAL": b""})
+    except StoreUnavailable:
         return False
     return True
 
@@ -180,7 +179,7 @@ def plain_write(ledger: TradeLedger) -> bool:
 def test_a_directory_that_cannot_be_written_is_waited_for(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(database_module.OPTIONS, "write_buffer_size", 1 << 16)
+    monkeypatch.setitem(leveldb_module.OPTIONS, "write_buffer_size", 1 << 16)
     path = disk / "ledger"
     with TradeLedger.open(path) as ledger:
         assert ledger.keep_reserve()
