@@ -23,14 +23,16 @@ from storage.database import Database
 from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
 from storage.held_ids import Run, gaps_beyond
 from storage.histograms import PriceHistogram
+from storage.hour_records import interruptible
 from storage.leveldb import Snapshot
+from storage.recent import WorkedOut
 from storage.records import Source, pack_absence, pack_instruments, pack_source, pack_state
 from storage.recovery import Recovered, block_rows, recover
 from storage.retention import Expired, expiry_of
 from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
 from storage.tape import Taken, Tape
 from storage.trades import Coverage, Gap, Instrument, TradeColumns
-from storage.view import LedgerView, WorkedOut, interruptible
+from storage.view import LedgerView
 
 # Rows that are kept in memory while the disk refuses, some 200 MB; further ones are refused.
 MOST_UNWRITTEN = 4_000_000

@@ -6,7 +6,19 @@ more rows than was agreed. Thread-safe.
 
 import threading
 from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from typing import Generic, Protocol, TypeVar
+
+from storage.candles import MinuteCandles
+from storage.histograms import PriceHistogram
+from storage.trades import TradeColumns
+
+# Rows that are kept decoded, some 8 MB: the hours at the edges of the windows that are asked about.
+MOST_ROWS_KEPT = 150_000
+# Prices of histograms that are kept, some 4 MB.
+MOST_PRICES_KEPT = 100_000
+# Minutes of candles that are kept, some 5 MB: a week of four symbols.
+MOST_MINUTES_KEPT = 40_000
 
 
 class Sized(Protocol):
@@ -39,3 +51,12 @@ class Recent(Generic[V]):
                 while self._rows > self._most_rows:
                     self._rows -= len(self._values.pop(next(iter(self._values))))
         return value
+
+
+@dataclass(frozen=True, slots=True)
+class WorkedOut:
+    """What views of a ledger share: rows of cut hours, sums of whole hours and of rows in memory, candles."""
+
+    rows: Recent[TradeColumns] = field(default_factory=lambda: Recent(MOST_ROWS_KEPT))
+    histograms: Recent[PriceHistogram] = field(default_factory=lambda: Recent(MOST_PRICES_KEPT))
+    candles: Recent[MinuteCandles] = field(default_factory=lambda: Recent(MOST_MINUTES_KEPT))

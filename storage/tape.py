@@ -14,11 +14,11 @@ import numpy as np
 from storage import keys
 from storage.absences import Absence, Absences, by_state
 from storage.codec import by_second
+from storage.held import Held
 from storage.held_ids import HeldIds, Run, gaps_between, runs_of
 from storage.records import SymbolState
 from storage.rollups import Rollup
 from storage.trades import Gap, TradeColumns
-from storage.view import Held
 
 # Parts of an hour are joined when there are more of them, all but a large first one, so that a question has
 # few to look at and most rows are copied a few times only.
