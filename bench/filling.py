@@ -11,9 +11,10 @@ from pathlib import Path
 from bench.measure import Spent
 from bench.synthetic import SyntheticTape
 from bench.windows import NOW_MS
+from storage import keys
 from storage.database import Database
 from storage.keys import HOUR_MS
-from storage.ledger import SEALED_FAMILIES, TradeLedger
+from storage.ledger import TradeLedger
 from storage.sealing import SEAL_GRACE_MS
 
 LAST_HOURS = 24
@@ -69,10 +70,8 @@ def sealed_bytes(path: Path, symbol: str) -> int:
         with database.reading(), database.snapshot() as snapshot:
             return sum(
                 len(key) + len(value)
-                for family in SEALED_FAMILIES
-                for key, value in snapshot.records(
-                    f"{family}:{symbol}:".encode(), f"{family}:{symbol};".encode()
-                )
+                for family in keys.SEALED_FAMILIES
+                for key, value in snapshot.records(*keys.span(family, symbol))
             )
     finally:
         database.close()

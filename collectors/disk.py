@@ -13,7 +13,8 @@ import structlog
 from collectors.clock import Clock
 from storage.errors import LedgerError
 from storage.held_ids import Run, latest
-from storage.ledger import MOST_UNWRITTEN, TradeLedger
+from storage.ledger import TradeLedger
+from storage.tapes import MOST_UNWRITTEN
 
 log = structlog.get_logger()
 

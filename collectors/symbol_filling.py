@@ -21,7 +21,8 @@ from collectors.rest import BinanceRest, RestAway, RestContradicts
 from collectors.rest_bodies import AggTradesPage
 from collectors.right_pages import check_right, first_id_since
 from storage.held_ids import Run
-from storage.ledger import Appended, TradeLedger
+from storage.ledger import TradeLedger
+from storage.tapes import Appended
 from storage.trades import TradeColumns
 
 log = structlog.get_logger()

@@ -15,6 +15,15 @@ END = b"\xff"
 SECOND_MS = 1000
 HOUR_MS = 3_600_000
 
+# What the records of a sealed hour's part are, beginning with the one that its trades are in.
+SEALED_FAMILIES = ("blocks", "rollup", "candles")
+
+
+def span(family: str, symbol: str | None = None) -> tuple[bytes, bytes]:
+    """First and stop of a family's keys, all of them or those of a symbol."""
+    prefix = family if symbol is None else f"{family}:{symbol}"
+    return f"{prefix}:".encode(), f"{prefix};".encode()
+
 
 def second_of(time_ms: int) -> int:
     """The start of the UTC second that holds `time_ms`."""

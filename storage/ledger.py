@@ -8,55 +8,33 @@ Thread-safety: `append`, `view` and the readers may be called from any thread. W
 """
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Self
 
 from storage import keys
 from storage.absences import Absence
-from storage.codec import encode_second_batch
-from storage.conflicts import MOST_KEPT, Conflict, pack_conflict, unpack_conflict
+from storage.conflicts import Conflict
 from storage.database import Database
-from storage.errors import CorruptRecord, StoreUnavailable, VenueMismatch
-from storage.held_ids import Run, gaps_beyond
+from storage.expirer import Expirer
+from storage.held_ids import Run
 from storage.histograms import PriceHistogram
 from storage.hour_records import interruptible
-from storage.leveldb import Snapshot
+from storage.notes import Notes
 from storage.recent import WorkedOut
-from storage.records import Source, pack_absence, pack_instruments, pack_source, pack_state
-from storage.recovery import Recovered, block_rows, recover
-from storage.retention import Expired, expiry_of
-from storage.sealing import MOST_IN_BLOCK, SEAL_GRACE_MS, Sealed, sealing_of
-from storage.tape import Taken, Tape
+from storage.recovery import Recovered, recover
+from storage.retention import Expired
+from storage.sealer import Sealer
+from storage.sealing import Sealed
+from storage.tapes import Appended, Tapes
 from storage.trades import Coverage, Gap, Instrument, TradeColumns
 from storage.view import LedgerView
+from storage.writer import Writer
 
-# Rows that are kept in memory while the disk refuses, some 200 MB; further ones are refused.
-MOST_UNWRITTEN = 4_000_000
 # A ledger that has outgrown its limit is brought to this share of it, so that it stays below for a while.
 SHRINK_SHARE = 0.9
-SEALED_FAMILIES = ("blocks", "rollup", "candles")
-
-
-@dataclass(frozen=True, slots=True)
-class Appended:
-    """What became of rows that were offered.
-
-    `new` were taken in, the ids of `duplicates` were held already, and `refused` ones were left out because
-    too much awaits the disk: their ids are missing. `opened` are the gaps that came about.
-    """
-
-    new: int
-    duplicates: int
-    opened: tuple[Gap, ...]
-    refused: int = 0
-
-    @property
-    def offered(self) -> int:
-        return self.new + self.duplicates + self.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,19 +53,15 @@ class TradeLedger:
     def __init__(self, database: Database, recovered: Recovered) -> None:
         """Use `TradeLedger.open`."""
         self._database = database
-        self._lock = threading.Lock()
         self._writing = threading.Lock()
-        self._tapes = recovered.tapes
-        self._instruments = recovered.instruments
-        self._source = recovered.source
         self._damage = recovered.damage
-        self._conflicts = recovered.conflicts
-        self._notes: dict[bytes, bytes] = {}
-        self._unwritten = 0
-        self._refused = 0
+        self._tapes = Tapes(recovered.tapes)
+        self._lock = self._tapes.lock
+        self._notes = Notes(database, recovered, self._lock)
+        self._writer = Writer(database, self._lock)
+        self._sealer = Sealer(database, self._writer, self._tapes)
+        self._expirer = Expirer(database, self._writer, self._tapes, self._notes)
         self._worked_out = WorkedOut()
-        self._error: str | None = None
-        self._before: Snapshot | None = None
 
     @classmethod
     def open(cls, path: Path, *, create: bool = True) -> Self:
@@ -128,57 +102,32 @@ class TradeLedger:
     @property
     def venue(self) -> str | None:
         """Where the trades come from; None before the first recording."""
-        return self._source.venue if self._source else None
+        return self._notes.venue
 
     def confirmed_at(self, addresses: Sequence[str]) -> bool:
         """Whether these addresses were the ledger's venue when last asked, or it has none yet."""
-        return self._source is None or self._source.addresses == list(addresses)
+        return self._notes.confirmed_at(addresses)
 
     def claim(self, venue: str, addresses: Sequence[str] = ()) -> None:
         """Name the venue of a new ledger; `VenueMismatch` where it was recorded from another.
 
         Durable with the next flush, before or with any trade.
         """
-        source = Source(venue, list(addresses))
-        if self._source is not None and self._source.venue != venue:
-            raise VenueMismatch(
-                f"{self._database.path} holds the tape of {self._source.venue!r} and the exchange is "
-                f"{venue!r}; choose another TAPEDECK_DATA_DIR"
-            )
-        if source != self._source:
-            self._note(keys.SOURCE, pack_source(source))
-            self._source = source
+        self._notes.claim(venue, addresses)
 
     @property
     def instruments(self) -> dict[str, Instrument]:
         """Each symbol's filters as last seen."""
-        return {symbol: versions[-1][1] for symbol, versions in self._instruments.items()}
+        return self._notes.instruments
 
     def status(self, symbol: str) -> tuple[str, int] | None:
         """A symbol's status as last seen, and since when it was seen so (UTC ms); None before it is known."""
-        versions = self._instruments.get(symbol)
-        if not versions:
-            return None
-        status, since_ms = versions[-1][1].status, versions[-1][0]
-        for seen_ms, known in reversed(versions):
-            if known.status != status:
-                break
-            since_ms = seen_ms
-        return status, since_ms
+        return self._notes.status(symbol)
 
     def keep_instrument(self, instrument: Instrument, since_ms: int) -> None:
         """Remember a symbol's filters; a change is added with the time from which it holds. Durable with the
         next flush."""
-        versions = self._instruments.get(instrument.symbol, [])
-        if versions and versions[-1][1] == instrument:
-            return
-        versions = [*versions, (since_ms, instrument)]
-        self._note(keys.instrument(instrument.symbol), pack_instruments(versions))
-        self._instruments[instrument.symbol] = versions
-
-    def _note(self, key: bytes, value: bytes) -> None:
-        with self._lock:
-            self._notes[key] = value
+        self._notes.keep_instrument(instrument, since_ms)
 
     def take_damage(self) -> list[str]:
         """What was found damaged since the last call, and what became of it; an operator wants to know."""
@@ -190,24 +139,13 @@ class TradeLedger:
     def keep_conflict(self, symbol: str, conflict: Conflict) -> bool:
         """Keep another content under an id beside the one that is held; whether there was room for it.
 
-        The first one of an id is kept, and `MOST_KEPT` of a symbol. Durable with the next flush.
+        The first one of an id is kept, and a bounded number of a symbol's. Durable with the next flush.
         """
-        key = keys.conflict(symbol, keys.hour_of(conflict.time_ms), conflict.id)
-        with self._lock:
-            kept = self._conflicts.setdefault(symbol, set())
-            if len(kept) >= MOST_KEPT or key in kept:
-                return key in kept
-            kept.add(key)
-            self._notes[key] = pack_conflict(conflict)
-        return True
+        return self._notes.keep_conflict(symbol, conflict)
 
     def conflicts(self, symbol: str) -> list[Conflict]:
         """The contents kept beside those that are held, by hour."""
-        with self._lock:
-            kept = sorted(self._conflicts.get(symbol, ()))
-            pending = {key: self._notes[key] for key in kept if key in self._notes}
-        found = [pending.get(key) or self._database.get(key) for key in kept]
-        return [unpack_conflict(value) for value in found if value is not None]
+        return self._notes.conflicts(symbol)
 
     # Trades in
 
@@ -218,26 +156,13 @@ class TradeLedger:
         """
         trades = trades.by_id()
         with self._lock:
-            tape = self._tape(symbol)
-            if restoring:
-                tape.restore(trades)
-            before = tape.held.runs
-            new = tape.new_among(trades)
-            duplicates = len(trades) - len(new)
-            if self._unwritten + len(new) > MOST_UNWRITTEN:
-                self._refused += len(new)
-                return Appended(0, duplicates, (), len(new))
-            if len(new):
-                tape.take_in(new)
-            self._unwritten += len(new)
-            opened = gaps_beyond(tape.held.runs, before[0].first_id, before[-1].last_id) if before else []
-        return Appended(len(new), duplicates, tuple(opened))
+            return self._tapes.append(symbol, trades, restoring=restoring)
 
     def set_warmup(self, symbol: str, from_ms: int, from_id: int | None = None) -> None:
         """Remember how far back the history of a symbol is wanted, and with which id it begins, where there
         is any; durable with the next flush."""
         with self._lock:
-            tape = self._tape(symbol)
+            tape = self._tapes.begun(symbol)
             tape.state = replace(tape.state, warmup_from_ms=from_ms, warmup_from_id=from_id)
             tape.changed = True
 
@@ -245,17 +170,17 @@ class TradeLedger:
         """Remember ids that the exchange lacks, as far as no row of them is held; durable with the next
         flush."""
         with self._lock:
-            self._tape(symbol).keep_absence(absence)
+            self._tapes.begun(symbol).keep_absence(absence)
 
     @property
     def condition(self) -> Condition:
         """How it stands with the disk."""
-        return Condition(self._unwritten, self._refused, self._error)
+        return Condition(self._tapes.unwritten, self._tapes.refused, self._writer.error)
 
     @property
     def is_behind(self) -> bool:
         """Whether so much awaits the disk that history should wait and leave the room to live trades."""
-        return self._unwritten > MOST_UNWRITTEN // 2
+        return self._tapes.is_behind
 
     # Trades to disk
 
@@ -269,58 +194,19 @@ class TradeLedger:
 
     def _flush(self) -> int:
         with self._lock:
-            taken = {symbol: tape.take() for symbol, tape in self._tapes.items() if tape.changed}
-            notes, self._notes = self._notes, {}
+            batch, noted = self._tapes.take(), self._notes.take()
         try:
-            records = notes | _records_of(taken)
+            records = noted | batch.records()
             if records:
-                self._write(records, _removed_of(taken))
+                self._writer.write(records, batch.removed())
         except BaseException:
             with self._lock:
-                self._notes = notes | self._notes
-            self._settle(taken, Tape.give_back)
+                self._notes.give_back(noted)
+                self._tapes.give_back(batch)
             raise
-        self._settle(taken, Tape.acknowledge)
-        return sum(part.rows for part in taken.values())
-
-    def _settle(self, taken: Mapping[str, Taken], outcome: Callable[[Tape, Taken], None]) -> None:
         with self._lock:
-            for symbol, part in taken.items():
-                outcome(self._tapes[symbol], part)
-            self._unwritten = sum(tape.unwritten for tape in self._tapes.values())
-
-    def _write(self, records: Mapping[bytes, bytes], removed: Sequence[bytes] = ()) -> None:
-        try:
-            self._database.write(records, removed)
-        except StoreUnavailable as error:
-            self._error = str(error)
-            raise
-        self._error = None
-
-    def _replace(
-        self, records: Mapping[bytes, bytes], removed: Sequence[bytes], settle: Callable[[], None]
-    ) -> None:
-        """Write, then change the memory accordingly; views see disk and memory both before it or both after.
-
-        Raises `StoreUnavailable` also once the ledger is being closed.
-        """
-        self._database.refuse_when_closing()
-        self._database.mend()
-        with self._database.snapshot() as before:
-            self._show(before)
-            try:
-                self._write(records, removed)
-            except BaseException:
-                self._show(None)
-                raise
-            with self._lock:
-                settle()
-                self._before = None
-
-    def _show(self, before: Snapshot | None) -> None:
-        """From now on views see the disk as it was `before`; None: as it is."""
-        with self._lock:
-            self._before = before
+            self._tapes.acknowledge(batch)
+        return batch.rows
 
     def seal(self, now_ms: int) -> list[Sealed]:
         """Turn finished hours into blocks, rollups and candles; which ones. Writes what is pending first.
@@ -330,36 +216,10 @@ class TradeLedger:
         """
         with self._writing:
             self._flush()
-            with self._lock:
-                due = [
-                    (symbol, hour_ms, tuple(tape.open[hour_ms]))
-                    for symbol, tape in self._tapes.items()
-                    for hour_ms in tape.due(now_ms - SEAL_GRACE_MS, MOST_IN_BLOCK)
-                ]
-            sealed = (self._seal_or_note(symbol, hour_ms, parts) for symbol, hour_ms, parts in due)
-            return [hour for hour in sealed if hour is not None]
+            return self._sealer.seal(now_ms, self._notice)
 
-    def _seal_or_note(self, symbol: str, hour_ms: int, parts: Sequence[TradeColumns]) -> Sealed | None:
-        """An hour whose block cannot be read stays as it is, its new rows as second-batches."""
-        try:
-            return self._seal(symbol, hour_ms, TradeColumns.concat(parts).by_id())
-        except CorruptRecord as damage:
-            self._damage.append(str(damage))
-            self._tapes[symbol].unsealable.add(hour_ms)
-            return None
-
-    def _seal(self, symbol: str, hour_ms: int, rows: TradeColumns) -> Sealed:
-        tape = self._tapes[symbol]
-        known = tape.sealed.get(hour_ms, {})
-        stored = partial(self._block_rows, symbol, hour_ms)
-        sealing = sealing_of(symbol, hour_ms, rows, known, stored, most_rows=MOST_IN_BLOCK)
-        settle = partial(tape.settle, hour_ms, rows, sealing.part, sealing.rollup)
-        self._replace(sealing.records, sealing.removed, settle)
-        return Sealed(symbol, hour_ms, sealing.rollup.rows, sum(map(len, sealing.records.values())))
-
-    def _block_rows(self, symbol: str, hour_ms: int, part: int) -> TradeColumns:
-        stored = self._database.get(keys.block(symbol, hour_ms, part))
-        return block_rows(stored, symbol, hour_ms, part)
+    def _notice(self, damage: str) -> None:
+        self._damage.append(damage)
 
     def expire(self, before_ms: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the hours that end at or before `before_ms`, and give their space back; what went.
@@ -369,44 +229,7 @@ class TradeLedger:
         """
         with self._writing:
             self._flush()
-            symbols = list(self._tapes)
-            went = [what for symbol in symbols if (what := self._expire(symbol, before_ms, gone))]
-            outdated = self._outdated(before_ms)
-            if outdated:
-                self._write({}, outdated)
-            with self._lock:
-                for kept in self._conflicts.values():
-                    kept.difference_update(outdated)
-            return went
-
-    def _expire(self, symbol: str, before_ms: int, gone: Callable[[Expired], object]) -> Expired | None:
-        tape = self._tapes[symbol]
-        with self._lock:
-            hours = tape.hours_before(before_ms)
-            if not hours:
-                return None
-            tape.settle_before(hours)
-            seen = tape.copied()
-        expiry = expiry_of(symbol, seen, hours, partial(self._block_rows, symbol))
-        state = replace(seen.state, expired=expiry.expired)
-        settle = partial(tape.let_go, seen, hours, expiry.expired)
-        self._replace({keys.state(symbol): pack_state(state)}, expiry.removed, settle)
-        gone(expiry.what)
-        for family in SEALED_FAMILIES:
-            self._database.compact(
-                f"{family}:{symbol}:".encode(), f"{family}:{symbol}:{before_ms:013d}".encode()
-            )
-        return expiry.what
-
-    def _outdated(self, before_ms: int) -> list[bytes]:
-        """Damaged records and conflicts of hours that have expired."""
-        with self._database.reading(), self._database.snapshot() as snapshot:
-            found = [
-                key
-                for family in ("conflict", "lost")
-                for key, _ in snapshot.records(f"{family}:".encode(), f"{family};".encode())
-            ]
-        return [key for key in found if _ends_by(key, before_ms)]
+            return self._expirer.expire(before_ms, gone)
 
     def shrink(self, most_bytes: int, gone: Callable[[Expired], object] = lambda _: None) -> list[Expired]:
         """Delete the oldest hours of all symbols, never the newest one, where the files exceed `most_bytes`
@@ -418,42 +241,19 @@ class TradeLedger:
         if size <= most_bytes:
             return []
         with self._writing:
-            before_ms = self._oldest_worth(size - int(most_bytes * SHRINK_SHARE))
+            before_ms = self._expirer.oldest_worth(size - int(most_bytes * SHRINK_SHARE))
         return self.expire(before_ms, gone) if before_ms is not None else []
-
-    def _oldest_worth(self, excess: int) -> int | None:
-        """The end of the oldest sealed hours whose records hold `excess` bytes together; None without any.
-
-        The newest hour of all is not among them.
-        """
-        with self._lock:
-            newest = max((hour_ms for tape in self._tapes.values() for hour_ms in tape.hours()), default=0)
-            sealed = sorted(
-                (hour_ms, symbol, part)
-                for symbol, tape in self._tapes.items()
-                for hour_ms, parts in tape.sealed.items()
-                for part in parts
-                if hour_ms < newest
-            )
-        before_ms = None
-        for hour_ms, symbol, part in sealed:
-            if excess <= 0 and before_ms is not None and hour_ms >= before_ms:
-                break
-            names = (key(symbol, hour_ms, part) for key in (keys.block, keys.rollup, keys.candles))
-            excess -= sum(len(self._database.get(name) or b"") for name in names)
-            before_ms = hour_ms + keys.HOUR_MS
-        return before_ms
 
     def compact(self) -> None:
         """Give the space of deleted records back; LevelDB does not do so by itself."""
         with self._writing:
-            for family in ("trades", *SEALED_FAMILIES):
-                self._database.compact(f"{family}:".encode(), f"{family};".encode())
+            for family in ("trades", *keys.SEALED_FAMILIES):
+                self._database.compact(*keys.span(family))
 
     def compact_seconds(self) -> None:
         """Give the space of sealed second-batches back."""
         with self._writing:
-            self._database.compact(b"trades:", b"trades;")
+            self._database.compact(*keys.span("trades"))
 
     def checkpoint(self, name: str) -> Path:
         """A copy of all that was appended so far, in a directory that opens as a ledger of its own.
@@ -475,9 +275,8 @@ class TradeLedger:
 
     def bytes_of(self, symbol: str) -> int:
         """About how many bytes the symbol's trades take; reads none, and leaves out what was written last."""
-        families = ("trades", *SEALED_FAMILIES)
-        spans = [(f"{family}:{symbol}:".encode(), f"{family}:{symbol};".encode()) for family in families]
-        return sum(self._database.bytes_between(*span) for span in spans)
+        families = ("trades", *keys.SEALED_FAMILIES)
+        return sum(self._database.bytes_between(*keys.span(family, symbol)) for family in families)
 
     # Questions
 
@@ -490,26 +289,23 @@ class TradeLedger:
     def rows(self, symbol: str) -> int:
         """How many rows are held of a symbol."""
         with self._lock:
-            tape = self._tapes.get(symbol)
-            return tape.rows if tape else 0
+            return self._tapes.of(symbol).rows
 
     @property
     def open_bytes(self) -> int:
         """The memory of the columns of hours that are not sealed."""
         with self._lock:
-            return sum(tape.open_bytes for tape in self._tapes.values())
+            return sum(tape.open_bytes for _, tape in self._tapes.items())
 
     def runs(self, symbol: str) -> tuple[Run, ...]:
         """The runs of ids held, oldest first."""
         with self._lock:
-            tape = self._tapes.get(symbol)
-            return tape.held.runs if tape else ()
+            return self._tapes.of(symbol).held.runs
 
     def gaps(self, symbol: str) -> tuple[Gap, ...]:
         """The ids missing between the oldest and the newest one held: open gaps and certified ones."""
         with self._lock:
-            tape = self._tapes.get(symbol)
-            return tuple(tape.gaps()) if tape else ()
+            return tuple(self._tapes.of(symbol).gaps())
 
     def missing(self, symbol: str) -> int:
         """How many ids are missing in open gaps."""
@@ -518,20 +314,17 @@ class TradeLedger:
     def history_wanted(self, symbol: str) -> Gap | None:
         """The ids of a first start's history that are still to come, below all that are held."""
         with self._lock:
-            tape = self._tapes.get(symbol)
-            return tape.history_wanted if tape else None
+            return self._tapes.of(symbol).history_wanted
 
     def absences(self, symbol: str) -> tuple[Absence, ...]:
         """The ids that the exchange lacked when asked, in id order: certified, or on the way there."""
         with self._lock:
-            tape = self._tapes.get(symbol)
-            return tuple(tape.absences) if tape else ()
+            return tuple(self._tapes.of(symbol).absences)
 
     def warmup_from_ms(self, symbol: str) -> int | None:
         """How far back the history of a symbol is wanted; None before its first start."""
         with self._lock:
-            tape = self._tapes.get(symbol)
-            return tape.state.warmup_from_ms if tape else None
+            return self._tapes.of(symbol).state.warmup_from_ms
 
     @contextmanager
     def view(self, symbol: str, before_each: Callable[[], None] | None = None) -> Iterator[LedgerView]:
@@ -539,10 +332,7 @@ class TradeLedger:
 
         `before_each` is called before each record that is read; what it raises ends the question.
         """
-        with self._database.reading(), ExitStack() as stack:
-            with self._lock:
-                stored = stack.enter_context(self._before or self._database.snapshot())
-                held = self._tapes.get(symbol, Tape()).now()
+        with self._writer.instant(lambda: self._tapes.of(symbol).now()) as (stored, held):
             records = stored.records if before_each is None else interruptible(stored.records, before_each)
             yield LedgerView(symbol, held, records, self._worked_out)
 
@@ -560,34 +350,3 @@ class TradeLedger:
         """Which trades of [start_ms, end_ms) are held; see `LedgerView.coverage`."""
         with self.view(symbol) as view:
             return view.coverage(start_ms, end_ms, live_until_ms)
-
-    def _tape(self, symbol: str) -> Tape:
-        return self._tapes.setdefault(symbol, Tape())
-
-
-def _ends_by(key: bytes, before_ms: int) -> bool:
-    """Whether the hour in the key ends at or before that time."""
-    name = keys.parsed(key)
-    return name is not None and name.hour_ms is not None and name.hour_ms + keys.HOUR_MS <= before_ms
-
-
-def _records_of(taken: Mapping[str, Taken]) -> dict[bytes, bytes]:
-    """Each touched second whole, with the symbols' state."""
-    records = {keys.state(symbol): pack_state(part.state) for symbol, part in taken.items()}
-    for symbol, part in taken.items():
-        for second_ms, rows in part.seconds():
-            records[keys.trades(symbol, second_ms)] = encode_second_batch(rows)
-        for first_id, absence in part.absences.items():
-            if absence is not None:
-                records[keys.absence(symbol, first_id)] = pack_absence(absence)
-    return records
-
-
-def _removed_of(taken: Mapping[str, Taken]) -> list[bytes]:
-    """The absences that are none any more."""
-    return [
-        keys.absence(symbol, first_id)
-        for symbol, part in taken.items()
-        for first_id, absence in part.absences.items()
-        if absence is None
-    ]

@@ -87,21 +87,22 @@ def _check_format(database: Database) -> None:
 
 def family(snapshot: Snapshot, prefix: str) -> Iterator[tuple[bytes, Name, bytes]]:
     """The records whose key begins with `prefix` and a colon and is one of ours."""
-    for key, value in snapshot.records(f"{prefix}:".encode(), f"{prefix};".encode()):
+    for key, value in snapshot.records(*keys.span(prefix)):
         name = keys.parsed(key)
         if name is not None:
             yield key, name, value
 
 
-def block_rows(stored: bytes | None, symbol: str, hour_ms: int, part: int) -> TradeColumns:
-    """The rows of a stored block; its key is named where it cannot be read."""
-    key = keys.block(symbol, hour_ms, part).decode()
+def stored_rows(database: Database, symbol: str, hour_ms: int, part: int) -> TradeColumns:
+    """The rows of a block on disk; its key is named where it cannot be read."""
+    key = keys.block(symbol, hour_ms, part)
+    stored = database.get(key)
     if stored is None:
-        raise CorruptRecord(f"{key} is gone although its rollup stands; {LEFT}")
+        raise CorruptRecord(f"{key.decode()} is gone although its rollup stands; {LEFT}")
     try:
         return decode_block(stored).trades()
     except LedgerError as error:
-        raise type(error)(f"{key}: {error}; {LEFT}") from error
+        raise type(error)(f"{key.decode()}: {error}; {LEFT}") from error
 
 
 def venue_of(instruments: dict[str, InstrumentHistory]) -> Source | None:
@@ -121,7 +122,7 @@ class _Recovery:
         with self._database.reading(), self._database.snapshot() as snapshot:
             self._load_small_records(snapshot)
             self._load_sealed_hours(snapshot)
-            seconds = snapshot.records(b"trades:", b"trades;")
+            seconds = snapshot.records(*keys.span("trades"))
             for symbol, records in groupby(seconds, lambda record: keys.symbol_of_second(record[0])):
                 if symbol is None:
                     continue
@@ -193,7 +194,7 @@ class _Recovery:
         if rollup.rows == rollup.last_id - rollup.first_id + 1:
             tape.held.add(Run(rollup.first_id, rollup.last_id, rollup.first_ms, rollup.last_ms))
         else:
-            tape.hold(self._rows(symbol, hour_ms, part))
+            tape.hold(stored_rows(self._database, symbol, hour_ms, part))
         tape.sealed.setdefault(hour_ms, {})[part] = rollup
 
     def _rollup(self, symbol: str, hour_ms: int, part: int, value: bytes) -> Rollup:
@@ -201,15 +202,11 @@ class _Recovery:
         try:
             return decode_rollup(value)
         except CorruptRecord as damage:
-            rollup = rollup_of(self._rows(symbol, hour_ms, part))
+            rollup = rollup_of(stored_rows(self._database, symbol, hour_ms, part))
             key = keys.rollup(symbol, hour_ms, part)
             self._found.damage.append(f"{key.decode()}: {damage}; made anew from its block")
             self._database.write({key: encode_rollup(rollup)})
             return rollup
-
-    def _rows(self, symbol: str, hour_ms: int, part: int) -> TradeColumns:
-        stored = self._database.get(keys.block(symbol, hour_ms, part))
-        return block_rows(stored, symbol, hour_ms, part)
 
     def _load_seconds(self, symbol: str, records: list[tuple[bytes, bytes]]) -> None:
         """Decoded together, which is twenty times as fast; where one is damaged each by itself."""

@@ -30,8 +30,6 @@ KEPT_PARTS = 2
 LARGE = 4_000
 # Keys hold times of 13 digits.
 FOREVER_MS = 10**13
-# What a symbol's trades are kept in.
-FAMILIES = ("blocks", "candles", "rollup", "trades")
 
 
 class LedgerView:
@@ -87,8 +85,7 @@ class LedgerView:
 
     def stored_bytes(self) -> int:
         """The bytes of the symbol's records on disk, keys included; reads them all."""
-        prefixes = [f"{family}:{self._symbol}" for family in FAMILIES]
-        spans = [(f"{prefix}:".encode(), f"{prefix};".encode()) for prefix in prefixes]
+        spans = [keys.span(family, self._symbol) for family in (*keys.SEALED_FAMILIES, "trades")]
         return sum(len(key) + len(value) for span in spans for key, value in self._stored(*span))
 
     def trades(self, start_ms: int, end_ms: int) -> TradeColumns:

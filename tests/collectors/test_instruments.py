@@ -47,7 +47,7 @@ def test_a_changed_tick_holds_from_when_it_was_seen(tmp_path: Path) -> None:
         await instruments.look_again()
         await instruments.look_again()
         assert ledger.instruments["BTCUSDT"].tick == Decimal("0.1")
-        [(_, before), (since_ms, now)] = ledger._instruments["BTCUSDT"]
+        [(_, before), (since_ms, now)] = ledger._notes.versions("BTCUSDT")
         assert (before.tick, now.tick, since_ms) == (Decimal("0.01"), Decimal("0.1"), START_MS + 3_600_000)
 
     [line] = told(tmp_path, story, "BTCUSDT", "ETHUSDT")

@@ -21,10 +21,11 @@ from collectors.oddities import MOST_TOLD
 from collectors.recorder import Recorder
 from collectors.rest import BinanceRest
 from collectors.timing import REAL, Timing
-from storage import ledger as ledger_module
+from storage import tapes as tapes_module
 from storage.database import Database
 from storage.errors import StoreUnavailable, VenueMismatch
-from storage.ledger import MOST_UNWRITTEN, TradeLedger
+from storage.ledger import TradeLedger
+from storage.tapes import MOST_UNWRITTEN
 from storage.trades import TradeColumns
 from tests.clock import wall_ms
 from tests.tapes import rows_of, run_of
@@ -352,7 +353,7 @@ def test_trades_beyond_the_bound_are_named_counted_and_fetched_when_the_disk_wri
 ) -> None:
     """The disk refuses for a while, and what waits for it passes the bound."""
     most = 2_000
-    monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", most)
+    monkeypatch.setattr(tapes_module, "MOST_UNWRITTEN", most)
     monkeypatch.setattr(disk_module, "MOST_UNWRITTEN", most)
     refusing = threading.Event()
     written = Database.write
@@ -379,7 +380,7 @@ def test_trades_beyond_the_bound_are_named_counted_and_fetched_when_the_disk_wri
                     assert known_ms is not None
                     assert known_ms <= int(held(ledger).time_ms.max())
                     # What a busy machine brings at once is not refused again.
-                    monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", MOST_UNWRITTEN)
+                    monkeypatch.setattr(tapes_module, "MOST_UNWRITTEN", MOST_UNWRITTEN)
                     refusing.clear()
                     printed = exchange.printed_id("BTCUSDT")
                     await until(lambda: ledger.runs("BTCUSDT")[-1].last_id > printed)

@@ -14,7 +14,7 @@ import pytest
 from server.tools import coverage
 from server.tools.answers import iso_seconds
 from server.tools.arguments import iso
-from storage import ledger as ledger_module
+from storage import sealer as sealer_module
 from storage.absences import Absence, Seen
 from storage.blocks import Block
 from storage.ledger import TradeLedger
@@ -316,7 +316,7 @@ def test_the_digests_are_those_of_each_hours_trades(desk: Desk) -> None:
 
 
 def test_an_hour_in_parts_has_a_line_for_each(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 25)
+    monkeypatch.setattr(sealer_module, "MOST_IN_BLOCK", 25)
     rows = tape(1)
     for start in (0, 30):
         sealed(desk.ledger, "BTCUSDT", rows.take(slice(start, start + 30)))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storage import ledger as ledger_module
+from storage import sealer as sealer_module
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.tapes import START_MS
@@ -102,7 +102,7 @@ class Work:
 
 def run(path: Path, seed: int) -> None:
     chance = random.Random(seed)
-    vars(ledger_module)["MOST_IN_BLOCK"] = 60  # so that hours have parts
+    vars(sealer_module)["MOST_IN_BLOCK"] = 60  # so that hours have parts
     ledger = TradeLedger.open(path)
     work = Work(ledger, chance)
     while True:

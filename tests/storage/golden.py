@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from storage import ledger as ledger_module
+from storage import sealer as sealer_module
 from storage.ledger import TradeLedger
 from storage.ledger_files import leveldb_files
 from storage.trades import TradeColumns
@@ -47,7 +47,7 @@ def worn_before_ms() -> int:
 
 def build_worn(path: Path) -> None:
     """Sealed in parts, late rows, the oldest hours expired, the newest open."""
-    vars(ledger_module)["MOST_IN_BLOCK"] = 30
+    vars(sealer_module)["MOST_IN_BLOCK"] = 30
     with TradeLedger.open(path) as ledger:
         ledger.claim("simulated", ["ws://exchange"])
         rows = worn_rows()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from storage import conflicts as conflicts_module
 from storage import keys
-from storage import ledger as ledger_module
+from storage import notes as notes_module
 from storage.conflicts import Conflict, pack_conflict, unpack_conflict
 from storage.database import Database
 from storage.errors import CorruptRecord
@@ -60,7 +60,7 @@ def test_a_conflict_is_kept_over_a_restart_and_changes_no_trade(tmp_path: Path) 
 def test_the_first_other_content_of_an_id_is_kept_and_so_many_of_a_symbol(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_KEPT", 3)
+    monkeypatch.setattr(notes_module, "MOST_KEPT", 3)
     assert conflicts_module.MOST_KEPT > 3
     with TradeLedger.open(tmp_path / "l") as ledger:
         again = Conflict(conflict(1).kept, conflict(1).kept)

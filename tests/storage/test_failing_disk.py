@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from storage import ledger as ledger_module
 from storage import leveldb as leveldb_module
+from storage import tapes as tapes_module
 from storage.errors import LedgerError, StoreUnavailable
 from storage.ledger import TradeLedger
 from storage.ledger_files import RESERVE
@@ -374,7 +374,7 @@ def assert_all_there_of(path: Path, count: int) -> None:
 
 
 def test_rows_beyond_the_bound_are_refused_and_counted(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", 1_000)
+    monkeypatch.setattr(tapes_module, "MOST_UNWRITTEN", 1_000)
     with TradeLedger.open(disk / "ledger") as ledger:
         feed = Feed(ledger)
         assert feed.step()

@@ -226,7 +226,7 @@ def test_what_cannot_be_written_stays_in_memory_and_is_written_later(
             def refuse(*_: object) -> None:
                 raise StoreUnavailable("no space")
 
-            broken.setattr(ledger, "_write", refuse)
+            broken.setattr(ledger._writer, "write", refuse)
             with pytest.raises(StoreUnavailable):
                 ledger.flush()
             ledger.append("X", run_of(21, 10, start_ms=START_MS + 1_000))

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
-from storage import ledger as ledger_module
+from storage import sealer as sealer_module
 from storage.errors import StoreUnavailable
 from storage.held_ids import Run, gaps_between, runs_of, uncovered_ms
 from storage.ledger import TradeLedger
@@ -106,7 +106,7 @@ def test_what_is_kept_is_what_has_not_expired_in_any_order_of_events(
     waiting = list(range(len(rows)))
     ledger = TradeLedger.open(path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ledger_module, "MOST_IN_BLOCK", data.draw(st.sampled_from([3, 1_000_000])))
+        patch.setattr(sealer_module, "MOST_IN_BLOCK", data.draw(st.sampled_from([3, 1_000_000])))
         for _ in range(data.draw(st.integers(1, 8))):
             event = data.draw(
                 st.sampled_from(["append", "append", "again", "flush", "seal", "expire", "open"])
@@ -274,7 +274,7 @@ def test_a_view_made_between_the_write_and_the_memory_sees_all_as_before(
             ledger.seal(LATER)
         ledger.append("X", tape)
         expected, asked = [len(tape)], 0
-        written = ledger._write
+        written = ledger._writer.write
 
         def write_and_ask(*records: Any) -> None:
             nonlocal asked
@@ -286,7 +286,7 @@ def test_a_view_made_between_the_write_and_the_memory_sees_all_as_before(
                 assert view.coverage(*WHOLE).trades == expected[0]
             asked += 1
 
-        monkeypatch.setattr(ledger, "_write", write_and_ask)
+        monkeypatch.setattr(ledger._writer, "write", write_and_ask)
         for _ in range(2):
             ledger.seal(LATER)
         ledger.expire(FIRST_HOUR + 2 * HOUR_MS)
@@ -350,7 +350,7 @@ def test_a_refused_expiry_changes_nothing_and_is_done_later(
             raise StoreUnavailable("no space")
 
         with monkeypatch.context() as broken:
-            broken.setattr(ledger, "_write", refuse)
+            broken.setattr(ledger._writer, "write", refuse)
             with pytest.raises(StoreUnavailable):
                 ledger.expire(FIRST_HOUR + 2 * HOUR_MS)
         assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
@@ -367,7 +367,7 @@ def test_rows_that_come_while_their_hour_expires_go_with_the_next_time(
         ledger.append("X", tape.take((tape.id != 200) & (tape.id != 120)))
         ledger.append("X", columns([(361, FIRST_HOUR + HOUR_MS - 1, 100, 1, 1, 1, False)]))
         ledger.flush()
-        written = ledger._write
+        written = ledger._writer.write
 
         def append_meanwhile(*records: Any) -> None:
             written(*records)
@@ -375,7 +375,7 @@ def test_rows_that_come_while_their_hour_expires_go_with_the_next_time(
             ledger.append("X", columns([(362, FIRST_HOUR + HOUR_MS - 1, 100, 1, 1, 1, False)]))
             ledger.append("X", late)
 
-        monkeypatch.setattr(ledger, "_write", append_meanwhile)
+        monkeypatch.setattr(ledger._writer, "write", append_meanwhile)
         ledger.expire(FIRST_HOUR + HOUR_MS)
         assert ledger.trades("X", *WHOLE).id.tolist() == [*range(121, 361), 362]
     with TradeLedger.open(path) as ledger:

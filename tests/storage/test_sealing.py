@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from storage import keys
-from storage import ledger as ledger_module
+from storage import sealer as sealer_module
 from storage.errors import CorruptRecord, StoreUnavailable
 from storage.histograms import PriceHistogram
 from storage.ledger import TradeLedger
@@ -91,7 +91,7 @@ def test_a_late_trade_reseals_its_hour(path: Path) -> None:
 
 
 def test_an_hour_of_very_many_trades_is_sealed_in_parts(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
+    monkeypatch.setattr(sealer_module, "MOST_IN_BLOCK", 50)
     tape = hours_of_trades(1)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 120, 60):
@@ -146,7 +146,7 @@ def test_sealed_hours_come_newest_first_and_by_the_window_that_they_touch(path: 
 def test_a_damaged_rollup_is_made_anew_from_its_block(
     path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
+    monkeypatch.setattr(sealer_module, "MOST_IN_BLOCK", 50)
     tape = hours_of_trades(1)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 120, 60):
@@ -167,7 +167,7 @@ def test_a_damaged_rollup_is_made_anew_from_its_block(
 def test_an_hour_whose_rollup_and_block_are_damaged_is_missing_and_fetched_again(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_IN_BLOCK", 50)
+    monkeypatch.setattr(sealer_module, "MOST_IN_BLOCK", 50)
     tape = hours_of_trades(1)
     with TradeLedger.open(path) as ledger:
         for start in range(0, 120, 60):
@@ -244,7 +244,7 @@ def test_a_seal_that_the_disk_refuses_changes_nothing(path: Path, monkeypatch: p
             def refuse(*_: object) -> None:
                 raise StoreUnavailable("no space")
 
-            broken.setattr(ledger, "_write", refuse)
+            broken.setattr(ledger._writer, "write", refuse)
             with pytest.raises(StoreUnavailable):
                 ledger.seal(LATER)
         assert rows_of(ledger.trades("X", *WHOLE)) == rows_of(tape)
