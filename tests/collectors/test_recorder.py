@@ -274,11 +274,13 @@ def test_a_ledger_takes_nothing_from_new_addresses_until_they_have_said_what_the
     asyncio.run(run())
 
 
-def test_an_event_from_the_future_vouches_for_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("with_its_trade", [False, True])
+def test_an_event_from_the_future_vouches_for_nothing(tmp_path: Path, with_its_trade: bool) -> None:
     now_ms = wall_ms()
+    tomorrow_ms = now_ms + 86_400_000
 
     async def talk(socket: ServerConnection) -> None:
-        await socket.send(btcusdt(1, now_ms, event_ms=now_ms + 86_400_000))
+        await socket.send(btcusdt(1, tomorrow_ms if with_its_trade else now_ms, event_ms=tomorrow_ms))
         await socket.wait_closed()
 
     async def run() -> None:
