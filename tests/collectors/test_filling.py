@@ -34,10 +34,12 @@ from collectors.exchange.faults import (
 )
 from collectors.filling import Filling
 from collectors.gap_reports import GapReports
+from collectors.missing import Missing
 from collectors.plausibility import Mark
 from collectors.rest import BinanceRest
 from collectors.rest_bodies import AggTradesPage
 from collectors.symbol_filling import SymbolFilling
+from storage import ledger as ledger_module
 from storage.ledger import TradeLedger
 from tests.clock import SteppedClock, fast_clock
 
@@ -276,6 +278,22 @@ def test_rest_that_is_away_for_long_is_asked_ever_more_rarely_and_told_of_once(t
     assert told == [("warning", "rest away"), ("info", "rest back")]
 
 
+def test_a_page_about_which_rest_contradicts_itself_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    """It has no row from there on, and newer ones beyond."""
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(60), minutes_ago(50))
+        world.links_bring(minutes_ago(45), START_MS)
+        missing = Missing(X, world.ledger, world.clock, None, Rule())
+        page = missing.page()
+        assert page is not None
+        missing.answered_empty(page, page.last_id + 500)
+        below = missing.page()
+        assert below is None or below.last_id < page.first_id
+
+    in_a_world(tmp_path, story, speed=0)
+
+
 class _Unreadable(BinanceRest):
     """One row of each page cannot be read."""
 
@@ -308,6 +326,25 @@ def test_a_row_that_cannot_be_read_is_no_id_that_the_exchange_lacks(tmp_path: Pa
         assert (left.first_id, left.last_id) == (page.from_id + 100, page.from_id + 100)
         assert world.ledger.absences(X) == ()
         assert one.state.missing == 1
+
+    in_a_world(tmp_path, story)
+
+
+def test_while_much_awaits_the_disk_nothing_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of the room is for what links bring."""
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(20), minutes_ago(15))
+        world.links_bring(minutes_ago(10), START_MS)
+        monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", world.ledger.rows(X))
+        assert world.ledger.is_behind
+        async with world.filling():
+            await world.pass_time(20)
+            assert world.asked == 0
+            await world.until(lambda: world.ledger.flush() >= 0 and not world.ledger.gaps(X))
+        world.assert_complete()
 
     in_a_world(tmp_path, story)
 
