@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from collectors.exchange.faults import Acks, Drop, End, Hold, RestReply
+from collectors.looks import REST_LAG_MS
 
 from .acceptance import BY_ID, START_MS, at_rates, rig
 
@@ -69,6 +70,21 @@ def test_before_the_exchange_has_told_its_time_nothing_is_concluded_from_rests_s
                 assert "link" in run.reasons()["SHIBUSDT"]
             run.exchange.clear()
             await run.until(lambda: (run.recorder.live_until_ms("SHIBUSDT") or 0) > START_MS + 30_000)
+
+    asyncio.run(run())
+
+
+def test_rests_silence_is_believed_up_to_half_a_minute_ago_alone(tmp_path: Path) -> None:
+    """So late it may show what streams lost; nothing else could say up to when the symbol is known."""
+
+    async def run() -> None:
+        market = at_rates(SHIBUSDT=0.001)
+        assert not len(market.trades("SHIBUSDT", START_MS - 60_000, START_MS + 120_000))
+        async with rig(tmp_path, market, speed=20, warmup_ms=HOUR_MS) as run:
+            while (known_ms := run.recorder.live_until_ms("SHIBUSDT") or 0) < START_MS:
+                assert known_ms <= run.clock() - REST_LAG_MS
+                await run.pass_time(1)
+            assert known_ms <= run.clock() - REST_LAG_MS
 
     asyncio.run(run())
 

@@ -99,6 +99,8 @@ def test_refused_handshakes_never_reach_the_limit_of_attempts(tmp_path: Path) ->
             run.clock.speed = 20
             report = await run.judged()
             assert report.most_connects_in_5_min < limits.connects_per_5_min
+            refused = run.metric("tapedeck_link_ends_total", code="refused")
+            assert refused >= report.faults_hit["refuse"] > 0
 
     asyncio.run(run())
 

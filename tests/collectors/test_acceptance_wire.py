@@ -92,6 +92,8 @@ def test_odd_trades_change_nothing(tmp_path: Path, faults: list[AnyFault]) -> No
             await run.pass_time(20)
             report = await run.judged()
             assert all(hits > 0 for hits in report.faults_hit.values())
+            unread = run.metric("tapedeck_messages_malformed_total")
+            assert (unread > 0) is ("misroute" in report.faults_hit)
 
     asyncio.run(run())
 

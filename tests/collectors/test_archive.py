@@ -175,6 +175,22 @@ def test_a_file_that_is_replaced_between_its_two_requests_is_fetched_again() -> 
     asyncio.run(run())
 
 
+def test_nothing_is_left_of_a_longer_file_that_differed_from_the_checksum() -> None:
+    longer = zipped(f"{NAME}.csv", dump_csv(run_of(1, 600, start_ms=start_of(PAST)), PAST, Habits()))
+
+    def answers(path: str, n: int) -> tuple[int, bytes]:
+        if path.endswith(".CHECKSUM"):
+            return 200, checksum(FILE)
+        return 200, longer if n == 1 else FILE
+
+    async def run() -> None:
+        assert len(longer) > len(FILE)
+        async with archive_that(answers) as (archive, _):
+            assert rows_of((await archive.dump(SYMBOL, PAST)).trades) == rows_of(TAPE)
+
+    asyncio.run(run())
+
+
 @pytest.mark.parametrize(
     ("body", "why"),
     [

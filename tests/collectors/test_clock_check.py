@@ -52,6 +52,7 @@ def test_of_a_slow_answer_the_least_that_the_exchanges_time_can_be_is_counted_wi
             check = ClockCheck(rest, wall_ms)
             found = await check.compare()
             assert found.round_trip_ms >= 300
+            assert abs(found.offset_ms) <= found.round_trip_ms / 2 + 2
             late_ms = wall_ms() - check.exchange()
             assert 298 <= late_ms <= found.round_trip_ms + 2
             assert abs(wall_ms.steady_ms() + rest.budget.offset_ms - check.exchange()) <= 2

@@ -74,6 +74,10 @@ def test_an_announced_shutdown_is_met_by_a_successor_before_it_happens(tmp_path:
         await it.until(lambda: it.opened() == 4)
         await it.until(lambda: it.exchange.links == 2)
         assert it.asked() == asked
+        # The exchange's times: sooner than ours of what is opened, later of what is closed.
+        *old, one, other = it.exchange.report().links
+        both_ms = min(one.opened_ms, other.opened_ms) + TIMING.overlap_s * 1000
+        assert all((link.closed_ms or 0) >= both_ms for link in old)
 
     logs = lived(tmp_path, live, symbols=THREE, timing=ETERNAL)
     assert len(named(logs, "link replaced")) == 2

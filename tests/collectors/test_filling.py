@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
+from collectors.binance import Malformed
 from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.exchange import Exchange, GeneratedMarket, Limits
@@ -33,8 +34,12 @@ from collectors.exchange.faults import (
 )
 from collectors.filling import Filling
 from collectors.gap_reports import GapReports
+from collectors.missing import Missing
 from collectors.plausibility import Mark
 from collectors.rest import BinanceRest
+from collectors.rest_bodies import AggTradesPage
+from collectors.symbol_filling import SymbolFilling
+from storage import ledger as ledger_module
 from storage.ledger import TradeLedger
 from tests.clock import SteppedClock, fast_clock
 
@@ -251,6 +256,99 @@ def test_pages_of_a_single_row_are_slow_and_bring_all(tmp_path: Path) -> None:
     in_a_world(tmp_path, story, faults=[RestShort(rows=1)], speed=30)
 
 
+def test_rest_that_is_away_for_long_is_asked_ever_more_rarely_and_told_of_once(tmp_path: Path) -> None:
+    minutes = 18
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(60), minutes_ago(50))
+        world.links_bring(minutes_ago(20), START_MS)
+        async with world.filling():
+            await world.pass_time(minutes * 60)
+            # A second later, two, four, eight, sixteen, then every half minute; three pages at once.
+            assert world.asked <= 3 * (6 + 2 * minutes)
+            world.exchange.clear()
+            back_ms = world.clock()
+            await world.until(lambda: not world.ledger.gaps(X))
+            assert world.clock() - back_ms < 5 * 60_000
+        world.assert_complete()
+
+    with capture_logs() as logs:
+        in_a_world(tmp_path, story, faults=[RestReply(status=503)], speed=400)
+    told = [(line["log_level"], line["event"]) for line in logs if line["event"].startswith("rest ")]
+    assert told == [("warning", "rest away"), ("info", "rest back")]
+
+
+def test_a_page_about_which_rest_contradicts_itself_is_left_alone_for_a_while(tmp_path: Path) -> None:
+    """It has no row from there on, and newer ones beyond."""
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(60), minutes_ago(50))
+        world.links_bring(minutes_ago(45), START_MS)
+        missing = Missing(X, world.ledger, world.clock, None, Rule())
+        page = missing.page()
+        assert page is not None
+        missing.answered_empty(page, page.last_id + 500)
+        below = missing.page()
+        assert below is None or below.last_id < page.first_id
+
+    in_a_world(tmp_path, story, speed=0)
+
+
+class _Unreadable(BinanceRest):
+    """One row of each page cannot be read."""
+
+    async def page_from_id(self, symbol: str, first_id: int, *, hurried: bool = True) -> AggTradesPage:
+        page = await super().page_from_id(symbol, first_id, hurried=hurried)
+        lost = page.trades.id == first_id + 100
+        return AggTradesPage(page.trades.take(~lost), [Malformed("no price", "{}")])
+
+
+def test_a_row_that_cannot_be_read_is_no_id_that_the_exchange_lacks(tmp_path: Path) -> None:
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(60), minutes_ago(30))
+        world.links_bring(minutes_ago(29), START_MS)
+        [gap] = world.ledger.gaps(X)
+        async with _Unreadable(world.exchange.rest_url, world.clock) as rest:
+            one = SymbolFilling(
+                X,
+                world.ledger,
+                rest,
+                world.clock,
+                GapReports(world.ledger, world.clock),
+                retention_ms=None,
+                rule=Rule(),
+            )
+            page = one.missing.page()
+            assert page is not None
+            assert page.run.first_id == gap.first_id
+            await one.fetch(page)
+        [left] = world.ledger.gaps(X)
+        assert (left.first_id, left.last_id) == (page.from_id + 100, page.from_id + 100)
+        assert world.ledger.absences(X) == ()
+        assert one.state.missing == 1
+
+    in_a_world(tmp_path, story)
+
+
+def test_while_much_awaits_the_disk_nothing_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of the room is for what links bring."""
+
+    async def story(world: World) -> None:
+        world.links_bring(minutes_ago(20), minutes_ago(15))
+        world.links_bring(minutes_ago(10), START_MS)
+        monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", world.ledger.rows(X))
+        assert world.ledger.is_behind
+        async with world.filling():
+            await world.pass_time(20)
+            assert world.asked == 0
+            await world.until(lambda: world.ledger.flush() >= 0 and not world.ledger.gaps(X))
+        world.assert_complete()
+
+    in_a_world(tmp_path, story)
+
+
 def refusals(world: World) -> int:
     return world.exchange.report().statuses.get("400", 0)
 
@@ -452,6 +550,7 @@ def test_a_hole_that_rest_lacks_too_is_certified_after_ten_tries_over_half_an_ho
             assert world.ledger.missing(X) == 2_501
             await world.until(lambda: world.ledger.gaps(X)[0].state == "certified")
             await world.until(lambda: filling.state(X).counts.certified == 1)
+            assert (filling.state(X).missing, filling.state(X).certified) == (0, 2_501)
         [absence] = world.ledger.absences(X)
         assert (absence.first_id, absence.last_id) == (first_id, last_id)
         assert (absence.below.id, absence.above.id) == (first_id - 1, last_id + 1)

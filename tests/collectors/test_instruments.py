@@ -98,3 +98,21 @@ def test_a_delisted_symbol_is_dropped_by_name_and_what_is_kept_of_it_stays(tmp_p
         assert alone.symbols == []
 
     told(tmp_path, again, "BTCUSDT")
+
+
+def test_a_name_that_cannot_be_read_is_told_of_and_recorded_all_the_same(tmp_path: Path) -> None:
+    """It is no word that the symbol does not exist."""
+    name = "BTCUSDTETHUSDTSOLUSDTX"
+
+    async def story(
+        exchange: Exchange, ledger: TradeLedger, instruments: Instruments, clock: VirtualClock
+    ) -> None:
+        await instruments.look_again()
+        assert instruments.symbols == [name, "BTCUSDT"]
+
+    lines = told(tmp_path, story, name, "BTCUSDT")
+    refused = [line for line in lines if line["event"] == "symbol refused"]
+    assert refused
+    assert all((line["log_level"], line["symbol"]) == ("warning", name) for line in refused)
+    unlisted = [line["symbols"] for line in lines if line["event"] == "symbols not listed"]
+    assert unlisted == [[name]]

@@ -79,8 +79,8 @@ def test_a_restart_knows_what_was_attempted_and_when_it_is_free_again(tmp_path: 
 
     with capture_logs() as logs:
         asyncio.run(run())
-    assert [(line["event"], line["attempts"], line["seconds"]) for line in logs] == [
-        ("attempts used up", MOST_ATTEMPTS, 180)
+    assert [(line["log_level"], line["event"], line["attempts"], line["seconds"]) for line in logs] == [
+        ("warning", "attempts used up", MOST_ATTEMPTS, 180)
     ]
 
 

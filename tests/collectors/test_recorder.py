@@ -12,10 +12,11 @@ from structlog.testing import capture_logs
 from websockets.asyncio.server import ServerConnection, serve
 
 from collectors import disk as disk_module
+from collectors import recorder as recorder_module
 from collectors.certification import Rule
 from collectors.clock import Clock
 from collectors.exchange import Exchange, GeneratedMarket
-from collectors.exchange.faults import Drop, Refuse, RestReply
+from collectors.exchange.faults import Drop, Listing, Refuse, RestReply
 from collectors.instruments import NoSymbols
 from collectors.oddities import MOST_TOLD
 from collectors.recorder import Recorder
@@ -275,11 +276,62 @@ def test_a_ledger_takes_nothing_from_new_addresses_until_they_have_said_what_the
     asyncio.run(run())
 
 
-def test_an_event_from_the_future_vouches_for_nothing(tmp_path: Path) -> None:
-    now_ms = wall_ms()
+def test_what_has_come_when_it_stops_is_held(tmp_path: Path) -> None:
+    """Unparsed, and behind an id that is waited for."""
 
     async def talk(socket: ServerConnection) -> None:
-        await socket.send(btcusdt(1, now_ms, event_ms=now_ms + 86_400_000))
+        for identity in (1, 2, 4):
+            await socket.send(btcusdt(identity, wall_ms()))
+            await is_taken.wait()
+        await socket.wait_closed()
+
+    is_taken = asyncio.Event()
+    timing = Timing(flush_s=3_600, gather_s=1)
+
+    async def run() -> None:
+        async with (
+            Exchange(fast_market(), clock=wall_ms) as exchange,
+            talking(talk) as url,
+        ):
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, stream_url=url, timing=timing) as recorder:
+                    await until(lambda: ledger.rows("BTCUSDT") == 1)
+                    is_taken.set()
+                    await until(lambda: recorder.figures().links[0].received == 3)
+                assert held(ledger).id.tolist() == [1, 2, 4]
+                assert ledger.condition.unwritten == 0
+
+    asyncio.run(run())
+
+
+def test_a_symbol_that_is_delisted_meanwhile_is_recorded_no_more_and_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder_module, "LISTINGS_S", 0.1)
+    symbols = ["BTCUSDT", "ETHUSDT"]
+
+    async def run() -> None:
+        async with Exchange(GeneratedMarket(symbols=symbols), clock=wall_ms) as exchange:
+            with TradeLedger.open(tmp_path / "l") as ledger:
+                async with recording(ledger, exchange, symbols=symbols) as recorder:
+                    await until(lambda: all(ledger.rows(symbol) for symbol in symbols))
+                    exchange.inject(Listing(symbols=("ETHUSDT",), delisted=True))
+                    await until(lambda: recorder.symbols == ["BTCUSDT"])
+                    assert recorder.live_until_ms("ETHUSDT") is None
+                    rows = ledger.rows("BTCUSDT")
+                    await until(lambda: ledger.rows("BTCUSDT") > rows)
+                assert ledger.rows("ETHUSDT") > 0
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("with_its_trade", [False, True])
+def test_an_event_from_the_future_vouches_for_nothing(tmp_path: Path, with_its_trade: bool) -> None:
+    now_ms = wall_ms()
+    tomorrow_ms = now_ms + 86_400_000
+
+    async def talk(socket: ServerConnection) -> None:
+        await socket.send(btcusdt(1, tomorrow_ms if with_its_trade else now_ms, event_ms=tomorrow_ms))
         await socket.wait_closed()
 
     async def run() -> None:
@@ -317,6 +369,7 @@ def test_malformed_messages_are_logged_and_lose_nothing_else(tmp_path: Path) -> 
             await socket.send(trade)
             for text in bad:
                 await socket.send(text)
+            await socket.send('{"error":{"code":2,"msg":"Invalid request"},"id":1}')
         await socket.wait_closed()
 
     async def run() -> None:
@@ -325,8 +378,11 @@ def test_malformed_messages_are_logged_and_lose_nothing_else(tmp_path: Path) -> 
             talking(talk) as url,
         ):
             with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as logs:
-                async with recording(ledger, exchange, stream_url=url):
+                async with recording(ledger, exchange, stream_url=url) as recorder:
                     await until(lambda: len(ledger.trades("BTCUSDT", 0, 1_700_000_000_001)) == 5)
+                    await until(lambda: recorder.figures().errors == len(good))
+                    assert recorder.figures().malformed == len(good) * len(bad)
+                    assert recorder.figures().attempts >= 1
                 assert ledger.trades("BTCUSDT", 0, 1_700_000_000_001).id.tolist() == [1, 2, 3, 4, 5]
             skipped = [line for line in logs if line["event"] == "message skipped"]
             assert len(skipped) == MOST_TOLD

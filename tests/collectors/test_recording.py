@@ -1,6 +1,7 @@
 """One symbol's ids, by which rows that cannot be are told: as they come, and while they are waited for."""
 
 from collectors.clock import Clock
+from collectors.continuity import Voucher
 from collectors.exchange.clock import VirtualClock
 from collectors.plausibility import Sifted
 from collectors.recording import Recording
@@ -59,3 +60,39 @@ def test_what_goes_on_from_the_newest_id_ends_a_contest() -> None:
 def test_with_nothing_held_what_could_be_goes_on_at_once() -> None:
     assert brought(recording(None), row(2**53 + 1)) == ([], [2**53 + 1])
     assert brought(recording(None), row(7_000)) == ([7_000], [])
+
+
+def test_what_a_link_vouched_for_stays_known_when_it_ends() -> None:
+    symbol, voucher = recording(), Voucher(0)
+    voucher.extend(START_MS + 100)
+    symbol.joined_by(voucher)
+    voucher.extend(START_MS + 200)
+    symbol.part_from(voucher)
+    voucher.extend(START_MS + 300)
+    assert not symbol.is_synced
+    assert symbol.live_until_ms == START_MS + 200
+
+
+def test_while_rows_are_waited_for_nothing_newer_is_known_by_links_or_rest() -> None:
+    symbol, voucher = recording(), Voucher(0)
+    voucher.extend(START_MS + 100)
+    symbol.joined_by(voucher)
+    symbol.settle()
+    brought(symbol, row(1_002))
+    voucher.extend(START_MS + 200)
+    symbol.shown(0, START_MS + 300)
+    assert symbol.live_until_ms == START_MS + 100
+    brought(symbol, row(1_001))
+    assert symbol.live_until_ms == START_MS + 200
+    symbol.shown(0, START_MS + 300)
+    assert symbol.live_until_ms == START_MS + 300
+
+
+def test_of_a_symbol_that_is_shut_out_of_the_ledger_rest_makes_nothing_known() -> None:
+    symbol = recording()
+    symbol.is_shut_out = True
+    symbol.shown(0, NOW_MS)
+    assert symbol.live_until_ms is None
+    symbol.is_shut_out = False
+    symbol.shown(0, NOW_MS)
+    assert symbol.live_until_ms == NOW_MS

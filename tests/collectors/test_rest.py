@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from collectors.bars import LONGEST_MS
 from collectors.exchange import Exchange, GeneratedMarket, Limits, VirtualClock
@@ -169,6 +170,7 @@ def test_a_refusal_carries_the_exchanges_code_and_an_outage_is_told_apart() -> N
             exchange.rest_down = True
             with pytest.raises(RestAway):
                 await rest.trades_from_id("BTCUSDT", 1)
+            assert rest.use.replies == {"400": 1, "200": 1, "none": 1}
 
     asyncio.run(run())
 
@@ -217,6 +219,23 @@ def test_rows_that_cannot_be_read_are_counted_each_time_that_they_come() -> None
             for _ in range(2):
                 assert (await rest.trades_from_id("BTCUSDT", 7)).id.tolist() == [7]
             assert rest.use.malformed_rows == 4
+
+    with capture_logs() as logs:
+        asyncio.run(run())
+    assert [(line["log_level"], line["event"], line["rows"]) for line in logs] == [
+        ("warning", "rows skipped", 2)
+    ] * 2
+
+
+def test_a_page_without_a_row_that_can_be_read_is_no_empty_one() -> None:
+    """An empty one says that nothing was traded from there on."""
+
+    async def run() -> None:
+        async with saying(b'[{"a":7}]') as url, BinanceRest(url, wall_ms) as rest:
+            with pytest.raises(RestAway, match="without a readable one"):
+                await rest.page_from_id("BTCUSDT", 7)
+        async with saying(b"[]") as url, BinanceRest(url, wall_ms) as rest:
+            assert not len((await rest.page_from_id("BTCUSDT", 7)).trades)
 
     asyncio.run(run())
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,6 +107,20 @@ def test_a_repeated_id_that_says_something_else_is_a_conflict_and_the_first_stay
     assert rows_of(sequencer.accept(columns([first, other]))) == [first]
     assert rows_of(sequencer.accept(columns([other]))) == []
     assert (sequencer.duplicates, sequencer.conflicts) == (2, 2)
+
+
+SAID = (5, START_MS, 100, 10, 1, 2, False)
+
+
+@pytest.mark.parametrize(("part", "value"), [(1, START_MS + 1), (2, 101), (3, 11), (4, 0), (5, 3), (6, True)])
+def test_whatever_a_row_says_otherwise_under_its_id_is_a_conflict(part: int, value: int) -> None:
+    other = columns([(*SAID[:part], value, *SAID[part + 1 :])])  # type: ignore[list-item]  # a part of a row
+    together, at_hand, behind = Sequencer(head=4), Sequencer(head=4), Sequencer(head=3)
+    together.accept(TradeColumns.concat([columns([SAID]), other]))
+    for sequencer in (at_hand, behind):
+        sequencer.accept(columns([SAID]))
+        sequencer.accept(other)
+    assert [each.conflicts for each in (together, at_hand, behind)] == [1, 1, 1]
 
 
 def test_the_wait_ends_when_too_much_is_held() -> None:

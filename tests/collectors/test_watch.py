@@ -81,6 +81,19 @@ def test_what_was_traded_before_a_link_came_up_it_need_not_have() -> None:
     assert judged(watch, [old, new], NOW + 62_000 + 2 * MUTE_MS) == []
 
 
+def test_a_newest_trade_that_was_none_convicts_nobody_once_that_is_known() -> None:
+    watch, a, b = Watch(["X"], TIMING, NOW), Link(1), Link(2)
+    a.brings(watch, "X", 1_000_000, NOW + 10_000)
+    watch.begin_anew("X")
+    a.delivered.clear()
+    for second in range(20, 200):
+        now = NOW + second * 1000
+        for link in (a, b):
+            link.brings(watch, "X", second, now)
+        assert judged(watch, [a, b], now) == []
+        assert watch.to_look_at(now + 1_000) is None
+
+
 def test_what_rest_shows_convicts_every_link_that_lacks_it() -> None:
     watch, a = Watch(["X"], TIMING, NOW), Link(1)
     a.brings(watch, "X", 7, NOW + 10_000)
