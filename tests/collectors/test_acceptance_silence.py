@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from collectors.exchange.faults import (
     AnyFault,
@@ -305,7 +306,11 @@ def test_a_silence_that_rest_cannot_be_asked_about_counts_as_known_for_a_bounded
             run.exchange.clear()
             await run.judged()
 
-    asyncio.run(run())
+    with capture_logs() as logs:
+        asyncio.run(run())
+    told = [line["log_level"] for line in logs if line["event"] == "silence not looked into"]
+    assert told[0] == "warning"
+    assert told.count("warning") == 1
 
 
 @pytest.mark.parametrize(

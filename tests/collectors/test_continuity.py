@@ -24,6 +24,9 @@ def test_a_connection_that_begins_before_the_end_of_what_is_known_goes_on_from_t
     new.extend(101)
     known = known.settled([old, new])
     assert known.joined == {old}
+    old.extend(101)  # what else happened in that millisecond may have been before it came up
+    known = known.settled([old, new]).settled([old, new])
+    assert known.joined == {old}
     old.extend(102)
     known = known.settled([old, new]).settled([old, new])
     assert known.joined == {old, new}
