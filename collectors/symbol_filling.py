@@ -83,7 +83,8 @@ class SymbolFilling:
     ) -> None:
         self.symbol = symbol
         self.missing = Missing(symbol, ledger, clock, retention_ms, rule)
-        self.progress = Progress(clock.steady_ms())
+        warming = ledger.history_wanted(symbol) is not None
+        self.progress = Progress(clock.steady_ms(), warming=warming)
         self.beginning = False
         self.away_ms = self.not_before_ms = 0
         self._ledger = ledger
@@ -147,6 +148,7 @@ class SymbolFilling:
         if from_id is not None:
             self._add(newest.take(newest.id >= from_id))
         self._ledger.set_warmup(self.symbol, from_ms, from_id)
+        self.progress.warming = True
         log.info("warm-up begins", symbol=self.symbol, from_ms=from_ms, missing=self.missing.wanted())
 
     async def _check_agreement(self, newest: TradeColumns, from_id: int | None, from_ms: int) -> None:

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from collectors.disk import Disk
 from collectors.exchange import VirtualClock
-from storage import ledger as ledger_module
+from storage import tapes as tapes_module
 from storage.database import Database
 from storage.errors import StoreUnavailable
 from storage.ledger import TradeLedger
@@ -60,7 +60,7 @@ def test_the_lag_is_that_of_the_latest_symbol_of_those_that_something_new_was_wr
 def test_failures_in_a_row_are_told_of_once_and_their_end_with_what_was_refused_meanwhile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", 10)
+    monkeypatch.setattr(tapes_module, "MOST_UNWRITTEN", 10)
     written, refuses = Database.write, False
 
     def write(database: Database, *records: Any) -> None:

@@ -39,7 +39,7 @@ from collectors.plausibility import Mark
 from collectors.rest import BinanceRest
 from collectors.rest_bodies import AggTradesPage
 from collectors.symbol_filling import SymbolFilling
-from storage import ledger as ledger_module
+from storage import tapes as tapes_module
 from storage.ledger import TradeLedger
 from tests.clock import SteppedClock, fast_clock
 
@@ -338,7 +338,7 @@ def test_while_much_awaits_the_disk_nothing_is_asked_for(
     async def story(world: World) -> None:
         world.links_bring(minutes_ago(20), minutes_ago(15))
         world.links_bring(minutes_ago(10), START_MS)
-        monkeypatch.setattr(ledger_module, "MOST_UNWRITTEN", world.ledger.rows(X))
+        monkeypatch.setattr(tapes_module, "MOST_UNWRITTEN", world.ledger.rows(X))
         assert world.ledger.is_behind
         async with world.filling():
             await world.pass_time(20)
@@ -437,6 +437,25 @@ def test_the_newest_hours_of_all_symbols_come_before_the_older_ones_of_any(tmp_p
             assert world.ledger.runs(symbol)[0].first_id == world.began(12, symbol)
 
     in_a_world(tmp_path, story, symbols=symbols, speed=1)
+
+
+def test_the_end_of_a_history_is_told_once_however_soon_it_comes(tmp_path: Path) -> None:
+    """Also of one that comes between two looks; and after a restart no more."""
+
+    def told() -> int:
+        return [line["event"] for line in logs].count("history complete")
+
+    async def story(world: World) -> None:
+        async with world.filling(warmup_ms=HOUR_MS // 4):
+            await world.until(lambda: told() > 0)
+            await world.pass_time(5)
+        assert told() == 1
+        async with world.filling():
+            await world.pass_time(5)
+        assert told() == 1
+
+    with capture_logs() as logs:
+        in_a_world(tmp_path, story, speed=2)
 
 
 def test_a_first_start_answers_at_once_from_its_newest_page_and_calls_the_rest_uncovered(
