@@ -35,13 +35,9 @@ async def recorded(stream_url: str, rest_url: str, path: Path, seconds: float) -
                 ledger, rest, symbols=[SYMBOL], stream_urls=[stream_url], warmup_ms=0, clock=wall_clock
             )
             await recorder.prepare()
-            stop = asyncio.Event()
-            task = asyncio.create_task(recorder.run(stop))
-            await asyncio.sleep(SETTLED_S)
-            figures = await watched(ledger, seconds)
-            stop.set()
-            await task
-    return figures
+            async with recorder.recording():
+                await asyncio.sleep(SETTLED_S)
+                return await watched(ledger, seconds)
 
 
 async def watched(ledger: TradeLedger, seconds: float) -> Figures:

@@ -5,7 +5,8 @@ arrived before `stop` is in the ledger when `run` returns.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -201,6 +202,17 @@ class Recorder:
             self._rest_lag_ms,
         )
         self._summary = Summary(self._ledger, self._recordings, self._oddities, self._clock)
+
+    @asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        """`run` while the body does; on leaving, all that has arrived is in the ledger."""
+        stop = asyncio.Event()
+        task = asyncio.create_task(self.run(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
 
     async def run(self, stop: asyncio.Event) -> None:
         """Record until `stop` is set; `prepare` first."""

@@ -83,8 +83,7 @@ class SymbolFilling:
     ) -> None:
         self.symbol = symbol
         self.missing = Missing(symbol, ledger, clock, retention_ms, rule)
-        warming = ledger.history_wanted(symbol) is not None
-        self.progress = Progress(clock.steady_ms(), warming=warming)
+        self.progress = Progress(clock.steady_ms())
         self.beginning = False
         self.away_ms = self.not_before_ms = 0
         self._ledger = ledger
@@ -162,6 +161,7 @@ class SymbolFilling:
             )
 
     async def fetch(self, page: Page) -> None:
+        self.progress.warming |= self._ledger.history_wanted(self.symbol) is not None
         answer = await self._rest.page_from_id(self.symbol, page.from_id, hurried=not page.known_absent)
         if not len(answer.trades):
             await self._take_none(page)
@@ -251,7 +251,6 @@ class SymbolFilling:
         """With nothing left to fetch, the next history's progress counts anew."""
         progress, wanted = self.progress, self.missing.wanted()
         if wanted:
-            progress.warming |= self._ledger.history_wanted(self.symbol) is not None
             if tell and progress.fetched:
                 facts = {"missing": wanted, "fetched": progress.fetched, "per_s": round(progress.per_s)}
                 log.info("fetching history", symbol=self.symbol, **facts, ready_s=_ready_s(wanted, progress))

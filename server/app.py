@@ -143,13 +143,8 @@ async def recording(recorder: Recorder) -> AsyncIterator[None]:
     except (NoSymbols, LedgerError) as error:
         log.error("cannot record", error=str(error))  # noqa: TRY400  one clear line for the operator
         raise StartRefused from error
-    stop = asyncio.Event()
-    task = asyncio.create_task(recorder.run(stop))
-    try:
+    async with recorder.recording():
         yield
-    finally:
-        stop.set()
-        await task
 
 
 @asynccontextmanager

@@ -252,13 +252,8 @@ def logged() -> Iterator[list[MutableMapping[str, Any]]]:
 async def running(recorder: Recorder) -> AsyncIterator[None]:
     """A recorder from its start to its stop."""
     await recorder.prepare()
-    stop = asyncio.Event()
-    task = asyncio.create_task(recorder.run(stop))
-    try:
+    async with recorder.recording():
         yield
-    finally:
-        stop.set()
-        await task
 
 
 @asynccontextmanager
