@@ -10,14 +10,13 @@ from structlog.testing import capture_logs
 
 from collectors.exchange import VirtualClock
 from collectors.gap_reports import GapReports
-from collectors.oddities import Oddities
 from collectors.posting import Posting
 from collectors.recordings import Recordings
-from collectors.timing import REAL
-from collectors.watch import Watch
 from storage.absences import Absence, Seen
 from storage.ledger import TradeLedger
 from tests.tapes import START_MS, run_of
+
+from .parts import parts_of
 
 HOUR_MS = 3_600_000
 # The ledger's hours are whole ones.
@@ -62,10 +61,8 @@ def told(tmp_path: Path) -> Iterator[Told]:
     clock = VirtualClock(AT_MS, speed=0)
     with TradeLedger.open(tmp_path / "l") as ledger, capture_logs() as lines:
         ledger.append("X", run_of(1, 10, start_ms=AT_MS))
-        recordings = Recordings(["X"], ledger, Watch(["X"], REAL, AT_MS), clock)
-        reports = GapReports(ledger, clock)
-        posting = Posting(ledger, recordings, reports, Oddities())
-        yield Told(ledger, clock, reports, posting, recordings, lines)
+        it = parts_of(["X"], ledger, clock)
+        yield Told(ledger, clock, it.reports, it.posting, it.recordings, lines)
 
 
 def test_what_was_missed_before_the_start_is_no_warning_and_what_is_lost_after_it_is(told: Told) -> None:

@@ -9,19 +9,14 @@ import pytest
 
 from collectors.continuity import Voucher
 from collectors.exchange import VirtualClock
-from collectors.gap_reports import GapReports
 from collectors.links import Connection, Ring
-from collectors.oddities import Oddities
-from collectors.posting import Posting
 from collectors.recording import Recording
-from collectors.recordings import Recordings
 from collectors.sifting import Sifting
 from collectors.stream import Stream
-from collectors.timing import REAL
-from collectors.watch import Watch
 from storage.ledger import TradeLedger
 from tests.tapes import START_MS
 
+from .parts import parts_of
 from .payloads import btcusdt
 
 X = "BTCUSDT"
@@ -38,11 +33,9 @@ def after(path: Path, *batches: Sequence[bytes], look: Callable[[Recording, Conn
     async def run() -> list[Any]:
         clock, filled, seen = VirtualClock(START_MS + 10_000, speed=0), asyncio.Event(), []
         with TradeLedger.open(path / "l") as ledger:
-            watch, oddities = Watch([X], REAL, clock.steady_ms()), Oddities()
-            recordings = Recordings([X], ledger, watch, clock)
-            posting = Posting(ledger, recordings, GapReports(ledger, clock), oddities)
-            sifting = Sifting(ledger, recordings, posting, watch, oddities, clock)
-            stream = Stream(recordings, sifting, posting, watch, oddities, clock, filled, 0)
+            it = parts_of([X], ledger, clock)
+            sifting = Sifting(ledger, it.recordings, it.posting, it.watch, it.oddities, clock)
+            stream = Stream(it.recordings, sifting, it.posting, it.watch, it.oddities, clock, filled, 0)
             ring = Ring(filled, MOST, 10**6)
             socket = cast(Any, None)  # what came of it is in the ring
             link = Connection("a", [X], ring, Voucher(START_MS), START_MS, 2 * START_MS, socket)
@@ -52,7 +45,7 @@ def after(path: Path, *batches: Sequence[bytes], look: Callable[[Recording, Conn
                     ring.put(text, clock.steady_ms())
                 await stream._take(link)
                 stream.settle()
-                seen.append(look(recordings.of(X), link))
+                seen.append(look(it.recordings.of(X), link))
         return seen
 
     return asyncio.run(run())

@@ -10,18 +10,15 @@ from structlog.testing import capture_logs
 
 from collectors.binance import ApiError, Malformed
 from collectors.exchange.clock import VirtualClock
-from collectors.gap_reports import GapReports
 from collectors.oddities import MOST_REFUSALS_TOLD, MOST_TOLD, Counts, Oddities
-from collectors.posting import Posting
-from collectors.recordings import Recordings
 from collectors.stream_frames import Parsed
 from collectors.summary import EVERY_S, Summary
-from collectors.timing import REAL
-from collectors.watch import Watch
 from storage.conflicts import Conflict
 from storage.ledger import TradeLedger
 from storage.trades import TradeColumns
 from tests.tapes import START_MS, run_of
+
+from .parts import parts_of
 
 PATIENCE_S = 60
 
@@ -38,15 +35,13 @@ def minutes(path: Path, *brought: dict[str, TradeColumns]) -> Logs:
     async def run(logs: Logs) -> None:
         clock, symbols = VirtualClock(START_MS, speed=0), ["BTCUSDT", "ETHUSDT"]
         with TradeLedger.open(path / "l") as ledger:
-            watch, oddities = Watch(symbols, REAL, START_MS), Oddities()
-            recordings = Recordings(symbols, ledger, watch, clock)
-            posting = Posting(ledger, recordings, GapReports(ledger, clock), oddities)
-            task = asyncio.create_task(Summary(ledger, recordings, oddities, clock).run())
+            it = parts_of(symbols, ledger, clock)
+            task = asyncio.create_task(Summary(ledger, it.recordings, it.oddities, clock).run())
             await asyncio.sleep(0)
             for number, part in enumerate(brought, 1):
                 for symbol, rows in part.items():
-                    posting.accept(recordings.of(symbol), rows)
-                oddities.note_dropped(1, number)
+                    it.posting.accept(it.recordings.of(symbol), rows)
+                it.oddities.note_dropped(1, number)
                 clock.advance(EVERY_S * 1000)
                 async with asyncio.timeout(PATIENCE_S):
                     while len(named(logs, "recorded")) < number * len(symbols):  # noqa: ASYNC110
